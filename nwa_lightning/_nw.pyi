@@ -1,0 +1,18 @@
+"""Types of the compiled Needleman-Wunsch kernels (``src_ext/_nw.pyx``)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+instruction_sets: tuple[str, ...]
+instruction_set: str
+
+def fill(
+    codes: NDArray[np.uint8],
+    lengths: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    out: NDArray[np.int16],
+    match: int,
+    mismatch: int,
+    gap: int,
+    through: bool,
+) -> None: ...

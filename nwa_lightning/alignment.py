@@ -1,0 +1,260 @@
+"""Needleman-Wunsch (NW) matrices and edit distances of many pairs of sequences.
+
+The NW matrix of two sequences of ``n1`` and ``n2`` letters has ``(n1 + 1, n2 + 1)`` scores, ``M[0, 0] = 0`` and::
+
+    M[i, j] = max(M[i-1, j-1] + sub(i, j), M[i-1, j] + gap, M[i, j-1] + gap)
+
+(Lee & No, IEEE Access 2024, doi 10.1109/ACCESS.2024.3401464, eq. 1). Rows belong to the first sequence of a pair, columns
+to the second. The compiled kernels do no checks, so everything is checked here, and only here are they called.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist, cpdist
+
+from nwa_lightning.errors import InputError
+
+try:
+    import nwa_lightning._nw as _nw
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "the compiled part of nwa_lightning is missing; build it with: python -m pip install -e ."
+    ) from error
+
+Kind = Literal["prefix", "through"]
+
+_KINDS: Final = ("prefix", "through")
+_INT16: Final = np.iinfo(np.int16)
+# More shares than threads even out pairs of different lengths and cores of different speed.
+_SHARES_PER_THREAD: Final = 4
+
+
+def nw_matrix(a: str, b: str, *, match: int = 1, mismatch: int = -1, gap: int = -1) -> NDArray[np.int16]:
+    """The NW matrix of two sequences; upper and lower case are alike.
+
+    Args:
+        a: The sequence of the rows, in ASCII letters.
+        b: The sequence of the columns, in ASCII letters.
+        match: Score of two equal letters.
+        mismatch: Score of two different letters.
+        gap: Score of a letter beside a gap.
+
+    Returns:
+        ``(len(a) + 1, len(b) + 1)`` scores of the best alignments of the prefixes.
+
+    Raises:
+        InputError: For a character beyond ASCII, or where a score could leave int16.
+
+    Example:
+        >>> nw_matrix("AC", "A").tolist()
+        [[0, -1], [-1, 1], [-2, 0]]
+    """
+    letters = [_ascii(a), _ascii(b)]
+    lengths = np.array([len(sequence) for sequence in letters])
+    codes = np.zeros((2, int(lengths.max())), dtype=np.uint8)
+    for row, sequence in zip(codes, letters, strict=True):
+        row[: len(sequence)] = np.frombuffer(sequence, dtype=np.uint8)
+    whole = nw_matrices(codes, lengths, [[0, 1]], match=match, mismatch=mismatch, gap=gap)[0]
+    return np.ascontiguousarray(whole[: lengths[0] + 1, : lengths[1] + 1])
+
+
+def nw_matrices(
+    codes: NDArray[np.uint8],
+    lengths: ArrayLike,
+    pairs: ArrayLike,
+    *,
+    match: int = 1,
+    mismatch: int = -1,
+    gap: int = -1,
+    kind: Kind = "prefix",
+    out: NDArray[np.int16] | None = None,
+    threads: int = 1,
+) -> NDArray[np.int16]:
+    """The NW matrices of pairs of sequences, one matrix after another.
+
+    Args:
+        codes: ``(U, n)`` uint8, one sequence a row; what lies after a sequence's length is not read.
+        lengths: ``(U,)`` letters of each sequence, at most ``n``.
+        pairs: ``(P, 2)`` rows of ``codes``: first (rows of the matrix), second (columns).
+        match: Score of two equal codes.
+        mismatch: Score of two different codes.
+        gap: Score of a letter beside a gap. With ``match=0, mismatch=-1, gap=-1`` the last cell is minus the edit
+            distance.
+        kind: ``"prefix"`` for the matrix itself; ``"through"`` for the score of the best alignment of the two whole
+            sequences that goes through the cell: the matrix plus that of the suffixes. Its maximum is the optimal score.
+        out: ``(P, n + 1, n + 1)`` int16 array to write to and return, which saves the time of getting fresh memory.
+        threads: Threads that share the pairs. The result does not depend on it.
+
+    Returns:
+        ``(P, n + 1, n + 1)`` scores; 0 outside of a pair's own ``(n1 + 1, n2 + 1)`` cells.
+
+    Raises:
+        InputError: For a wrong shape, type, index, length or option, or where a score could leave int16.
+    """
+    if not (isinstance(codes, np.ndarray) and codes.dtype == np.uint8 and codes.ndim == 2):
+        raise InputError(f"codes: expected a (sequences, letters) array of uint8, found {_describe(codes)}")
+    lengths = _integers("lengths", lengths, (len(codes),))
+    pairs = _integers("pairs", pairs, (None, 2))
+    if lengths.size and not (lengths.min() >= 0 and lengths.max() <= codes.shape[1]):
+        raise InputError(
+            f"lengths: expected 0 to {codes.shape[1]} (the columns of codes), found {lengths.min()} to {lengths.max()}"
+        )
+    if pairs.size and not (pairs.min() >= 0 and pairs.max() < len(codes)):
+        raise InputError(f"pairs: expected rows of codes, 0 to {len(codes) - 1}, found {pairs.min()} to {pairs.max()}")
+    longest = int(lengths.max(initial=0))
+    match, mismatch, gap = _scores(match, mismatch, gap)
+    check_scores(longest, match=match, mismatch=mismatch, gap=gap, kind=kind)
+    threads = _at_least_one("threads", threads)
+    shape = (len(pairs), codes.shape[1] + 1, codes.shape[1] + 1)
+    if out is None:
+        out = np.empty(shape, dtype=np.int16)
+    elif not (
+        isinstance(out, np.ndarray)
+        and out.dtype == np.int16
+        and out.shape == shape
+        and out.flags.c_contiguous
+        and out.flags.writeable
+    ):
+        raise InputError(f"out: expected a writeable C-contiguous {shape} array of int16, found {_describe(out)}")
+
+    if longest == 0:
+        match = mismatch = gap = 0  # any score passes the check; none is used
+    # A substitution below two gaps is never taken, and so clipped it fits the kernel's integers.
+    scores = max(match, 2 * gap), max(mismatch, 2 * gap), gap
+    inputs, result = np.ascontiguousarray(codes), out
+
+    def fill(share: slice) -> None:
+        _nw.fill(inputs, lengths, pairs[share], result[share], *scores, kind == "through")
+
+    if threads == 1 or len(pairs) < 2:
+        fill(slice(None))
+        return out
+    edges = np.linspace(0, len(pairs), min(len(pairs), threads * _SHARES_PER_THREAD) + 1).astype(int).tolist()
+    # A pool for each call: one that lived on would hang in a forked data-loader worker.
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, map(slice, edges[:-1], edges[1:])):
+            pass
+    return out
+
+
+def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind = "prefix") -> None:
+    """Make sure that no score of sequences of up to ``length`` letters leaves int16.
+
+    The bounds are exact: some pair of sequences that long reaches them. The highest score is that of nothing, of all
+    gaps or of all substitutions at the better score. The lowest of ``"prefix"`` is that of nothing, of a border's last
+    cell or of the last cell where every substitution has the worse score; of ``"through"``, of nothing or all gaps.
+
+    Args:
+        length: Letters of the longest sequence.
+        match: Score of two equal letters.
+        mismatch: Score of two different letters.
+        gap: Score of a letter beside a gap.
+        kind: As in ``nw_matrices``.
+
+    Raises:
+        InputError: Where a score could leave int16, or for scores that are not integers.
+    """
+    if kind not in _KINDS:
+        raise InputError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
+    match, mismatch, gap = _scores(match, mismatch, gap)
+    highest = max(0, 2 * gap, match, mismatch)
+    lowest = min(0, 2 * gap) if kind == "through" else min(0, gap, max(2 * gap, min(match, mismatch)))
+    if not (_INT16.min <= length * lowest and length * highest <= _INT16.max):
+        limits = [_INT16.max // highest] if highest else []
+        limits += [_INT16.min // lowest] if lowest else []
+        raise InputError(
+            f"expected scores within int16 ({_INT16.min} to {_INT16.max}), found {length * lowest} to {length * highest}"
+            f" possible for {length} letters at match={match}, mismatch={mismatch}, gap={gap}, kind={kind!r};"
+            f" use smaller scores or sequences of at most {min(limits)} letters"
+        )
+
+
+def edit_distances(
+    sequences: Sequence[str] | Sequence[bytes], pairs: ArrayLike | None = None, *, workers: int = 1
+) -> NDArray[np.int32]:
+    """Edit distances (insertions, deletions and substitutions, each one edit) of pairs of sequences.
+
+    Args:
+        sequences: ``U`` sequences; letters are compared as they are, so upper and lower case differ.
+        pairs: ``(P, 2)`` rows of ``sequences``, or None for all against all.
+        workers: Threads that share the pairs.
+
+    Returns:
+        ``(P,)`` edits, or a symmetric ``(U, U)`` matrix where ``pairs`` is None.
+
+    Raises:
+        InputError: For a wrong shape, type, index or number of workers.
+    """
+    workers = _at_least_one("workers", workers)
+    sequences = list(sequences)
+    if pairs is None:
+        return _all_distances(sequences, workers)
+    pairs = _integers("pairs", pairs, (None, 2))
+    if pairs.size and not (pairs.min() >= 0 and pairs.max() < len(sequences)):
+        raise InputError(
+            f"pairs: expected rows of sequences, 0 to {len(sequences) - 1}, found {pairs.min()} to {pairs.max()}"
+        )
+    rows, columns = pairs.T.tolist()
+    return cpdist(
+        [sequences[row] for row in rows],
+        [sequences[column] for column in columns],
+        scorer=Levenshtein.distance,
+        dtype=np.int32,
+        workers=workers,
+    )
+
+
+def _all_distances(sequences: list[str] | list[bytes], workers: int) -> NDArray[np.int32]:
+    # One list given twice: rapidfuzz then computes one half and mirrors it.
+    return cdist(sequences, sequences, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
+
+
+def _ascii(sequence: str) -> bytes:
+    try:
+        return sequence.encode("ascii").upper()
+    except UnicodeEncodeError as error:
+        position, letter = error.start, sequence[error.start]
+        raise InputError(f"position {position + 1}: expected ASCII letters, found {letter!r}; replace it") from None
+
+
+def _scores(match: int, mismatch: int, gap: int) -> tuple[int, int, int]:
+    try:
+        return operator.index(match), operator.index(mismatch), operator.index(gap)
+    except TypeError:
+        raise InputError(
+            f"expected integer scores, found match={match!r}, mismatch={mismatch!r}, gap={gap!r};"
+            " multiply all three by one number to make them whole"
+        ) from None
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"{name}: expected an integer of at least 1, found {value!r}")
+    return value
+
+
+def _integers(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    wanted = tuple(found if size is None else size for size, found in zip(shape, array.shape, strict=False))
+    if array.shape == (0,) and shape[0] in (None, 0):
+        return np.empty((0, *shape[1:]), dtype=np.int64)  # an empty list has neither columns nor a type
+    if array.dtype.kind not in "iu" or len(wanted) != len(shape) or array.shape != wanted:
+        text = ", ".join("any" if size is None else str(size) for size in shape)
+        raise InputError(f"{name}: expected integers of shape ({text}), found {_describe(array)}")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _describe(value: object) -> str:
+    if not isinstance(value, np.ndarray):
+        return f"{type(value).__name__}"
+    flags = [] if value.flags.c_contiguous else ["not C-contiguous"]
+    flags += [] if value.flags.writeable else ["read-only"]
+    return ", ".join([f"{value.shape} {value.dtype}", *flags])

@@ -1,0 +1,79 @@
+"""Letters and the small integers that stand for them.
+
+One numbering serves everywhere: ``PADDING`` is 0, ``SOS`` (the ``<sos>`` token before every sequence) is 1, and the
+letters of the alphabet follow from ``FIRST_LETTER`` on. So an array of codes becomes tokens by putting ``SOS`` in front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwa_lightning.errors import InputError
+
+PADDING: Final = 0
+SOS: Final = 1
+FIRST_LETTER: Final = 2
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """An ordered set of letters, upper and lower case alike.
+
+    Attributes:
+        name: The name by which the command line knows it.
+        letters: Upper-case letters in the order of their codes.
+    """
+
+    name: str
+    letters: str
+    _code_of_byte: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        table = np.full(256, PADDING, dtype=np.uint8)
+        for code, letter in enumerate(self.letters, start=FIRST_LETTER):
+            table[ord(letter.upper())] = table[ord(letter.lower())] = code
+        object.__setattr__(self, "_code_of_byte", table)
+
+    @property
+    def size(self) -> int:
+        """Number of token values, padding and ``<sos>`` included."""
+        return FIRST_LETTER + len(self.letters)
+
+    def encode(self, sequence: str) -> NDArray[np.uint8]:
+        """Turn a sequence into codes.
+
+        Args:
+            sequence: Letters of this alphabet, in either case.
+
+        Returns:
+            ``(len(sequence),)`` codes, each at least ``FIRST_LETTER``.
+
+        Raises:
+            InputError: At the first letter that is not in the alphabet; the message names the letter and its position.
+        """
+        # Whatever is not ASCII becomes "?", which is in no alphabet; the message below shows the letter itself.
+        codes: NDArray[np.uint8] = self._code_of_byte[
+            np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)
+        ]
+        if codes.size and not codes.all():
+            position = int(np.argmin(codes))
+            raise InputError(
+                f"position {position + 1}: expected one of {self.letters} ({self.name}), found {sequence[position]!r}"
+            )
+        return codes
+
+    def decode(self, codes: NDArray[np.uint8]) -> str:
+        """Turn codes into upper-case letters, leaving out padding and ``<sos>``."""
+        return "".join(self.letters[code - FIRST_LETTER] for code in codes.tolist() if code >= FIRST_LETTER)
+
+
+DNA: Final = Alphabet("dna", "ACGT")
+RNA: Final = Alphabet("rna", "ACGU")
+IUPAC: Final = Alphabet("iupac", "ACGTRYSWKMBDHVN")
+PROTEIN: Final = Alphabet("protein", "ACDEFGHIKLMNPQRSTVWY")
+
+ALPHABETS: Final[dict[str, Alphabet]] = {alphabet.name: alphabet for alphabet in (DNA, RNA, IUPAC, PROTEIN)}

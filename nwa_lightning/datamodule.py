@@ -1,0 +1,148 @@
+"""NWADataModule: batches of sequence pairs with exact labels, computed on the fly."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from nwa_lightning.alignment import check_scores
+from nwa_lightning.alphabet import ALPHABETS
+from nwa_lightning.batch import DrawnPairs, FixedPairs, PairBatch, Scores, SingleSequences, StepSampler
+from nwa_lightning.errors import InputError
+from nwa_lightning.sequences import OnInvalid, Sequences, Split, load_sequences, split_sequences
+
+
+class NWADataModule(LightningDataModule):
+    """Sequences from a file or a built-in set, as batches of pairs with edit distances and Needleman-Wunsch matrices.
+
+    Duplicates are left out, and no sequence is in two splits. A training batch draws its sequences from the whole
+    training set; validation and test look at all pairs within fixed groups. Nothing is computed ahead or written.
+
+    Args:
+        data: The name of a built-in set (human16s), or the path of a FASTA, FASTQ or one-sequence-per-line file,
+            compressed or not.
+        alphabet: The letters that may occur, in upper or lower case.
+        on_invalid: What to do with a sequence that has another letter: stop with an error, or drop it with a warning.
+        train_size: Sequences to train on; by default all that validation and test leave.
+        val_size: Sequences to validate on; by default the published share, 700 of 9,200.
+        test_size: Sequences to test on; by default the published share, 1,500 of 9,200.
+        batch_size: U, sequences per training batch and process; each is encoded once.
+        pairs: P, the most pairs of them per training batch; null takes all U (U - 1) / 2.
+        nwa_sequences: N, how many sequences of a batch feed the NWA term, with all their pairs; 0 for a model without.
+        match: Score of equal letters in the Needleman-Wunsch matrix.
+        mismatch: Score of different letters.
+        gap: Score of a gap.
+        val_group: Sequences per validation group.
+        test_group: Sequences per test group.
+        all_pairs: Validate and test also on the pairs across groups.
+        num_workers: Processes that prepare training batches; the batches are the same for any number.
+        seed: Of the split and of the training batches.
+
+    Raises:
+        InputError: If the file or one of the numbers cannot be used.
+    """
+
+    def __init__(
+        self,
+        data: str = "human16s",
+        alphabet: Literal["dna", "rna", "iupac", "protein"] = "dna",
+        on_invalid: OnInvalid = "error",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        test_size: int | None = None,
+        batch_size: int = 64,
+        pairs: int | None = 1024,
+        nwa_sequences: int = 8,
+        match: int = 1,
+        mismatch: int = -1,
+        gap: int = -1,
+        val_group: int = 350,
+        test_group: int = 300,
+        all_pairs: bool = False,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.pairs = pairs
+        self.nwa_sequences = nwa_sequences
+        self.scores = Scores(match, mismatch, gap)
+        self.val_group = val_group
+        self.test_group = test_group
+        self.all_pairs = all_pairs
+        self.num_workers = num_workers
+        self.seed = seed
+        for name, value in (("batch_size", batch_size), ("val_group", val_group), ("test_group", test_group)):
+            if value < 2:
+                raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
+        block = min(nwa_sequences, batch_size)
+        if nwa_sequences < 0 or (pairs is not None and pairs < max(1, block * (block - 1) // 2)):
+            raise InputError(
+                f"pairs: expected at least the {block * (block - 1) // 2} pairs of the {block} sequences that feed the NWA "
+                f"term (nwa_sequences), found {pairs}; ask for more pairs or fewer nwa_sequences"
+            )
+        # Read here and not in setup(): the model is built from the longest length before setup() runs.
+        self.sequences: Sequences = load_sequences(data, ALPHABETS[alphabet], on_invalid=on_invalid)
+        self.sizes: dict[str, Any] = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
+        self.vocabulary = ALPHABETS[alphabet].size
+        self.alphabet = ALPHABETS[alphabet]
+        check_scores(self.max_length, **self.scores._asdict())
+        self._split: Split | None = None
+
+    @property
+    def max_length(self) -> int:
+        """Bases of the longest sequence in the file; what models are built for."""
+        return self.sequences.max_length
+
+    @property
+    def split(self) -> Split:
+        """The three disjoint sets, cut on first use."""
+        if self._split is None:
+            self._split = split_sequences(self.sequences, seed=self.seed, **self.sizes)
+        return self._split
+
+    def train_dataloader(self) -> DataLoader[PairBatch]:
+        """Endlessly fresh batches; an epoch has as many as it takes to see each training sequence about once."""
+        dataset = DrawnPairs(
+            self.split.train,
+            batch_size=self.batch_size,
+            pairs=self.pairs,
+            nwa_sequences=self.nwa_sequences,
+            scores=self.scores,
+            seed=self.seed,
+        )
+        steps = max(1, len(self.split.train) // (dataset.batch_size * self._world_size))
+        return self._loader(dataset, steps, fresh=True, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[PairBatch]:
+        """All pairs within groups of ``val_group``."""
+        return self._fixed(self.split.val, self.val_group)
+
+    def test_dataloader(self) -> DataLoader[PairBatch]:
+        """All pairs within groups of ``test_group``."""
+        return self._fixed(self.split.test, self.test_group)
+
+    def predict_dataloader(self) -> DataLoader[PairBatch]:
+        """Every sequence of the file, duplicates included, in its order and without pairs."""
+        dataset = SingleSequences(self.sequences, self.test_group)
+        return self._loader(dataset, -(-len(dataset) // self._world_size))
+
+    def _fixed(self, sequences: Sequences, group: int) -> DataLoader[PairBatch]:
+        dataset = FixedPairs(sequences, group=group, all_pairs=self.all_pairs)
+        return self._loader(dataset, -(-len(dataset) // self._world_size))
+
+    def _loader(
+        self, dataset: Dataset[PairBatch], steps: int, *, fresh: bool = False, num_workers: int = 0
+    ) -> DataLoader[PairBatch]:
+        rank = self.trainer.global_rank if self.trainer is not None else 0
+        sampler = StepSampler(steps, world_size=self._world_size, rank=rank, fresh=fresh)
+        return DataLoader(
+            dataset, batch_size=None, sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0
+        )
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer is not None else 1

@@ -1,0 +1,6 @@
+"""Encoders: tokens in, embeddings out. One family per file."""
+
+from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN
+
+__all__ = ["Encoder", "NeuroSEEDCNN"]

@@ -1,0 +1,46 @@
+"""What every encoder is."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """A module from tokens to embeddings; the base exists so that the command line can list and check its subclasses.
+
+    Args:
+        max_length: The most bases a sequence may have.
+        embedding_dim: m, the dimension of the embeddings.
+        vocabulary: Number of token values, padding and ``<sos>`` included.
+    """
+
+    def __init__(self, max_length: int, embedding_dim: int, vocabulary: int) -> None:
+        super().__init__()
+        self.max_length = max_length
+        self.embedding_dim = embedding_dim
+        self.vocabulary = vocabulary
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Embed sequences.
+
+        Args:
+            tokens: ``(U, L)`` with L at most ``max_length + 1``: ``<sos>``, codes, then padding.
+
+        Returns:
+            ``(U, m)`` embeddings; an embedding must not depend on how much padding follows the sequence.
+        """
+        raise NotImplementedError
+
+    def pad(self, tokens: Tensor) -> Tensor:
+        """Fill up with padding to ``(U, max_length + 1)``, for encoders with one weight per position.
+
+        Raises:
+            ValueError: If the tokens are longer.
+        """
+        missing = self.max_length + 1 - tokens.shape[1]
+        if missing < 0:
+            raise ValueError(
+                f"Expected at most {self.max_length} bases (max_length) but got {tokens.shape[1] - 1}; build the encoder "
+                f"with a larger max_length."
+            )
+        return nn.functional.pad(tokens, (0, missing)) if missing else tokens

@@ -1,0 +1,5 @@
+"""The one exception for input that the user can mend."""
+
+
+class InputError(ValueError):
+    """A file, an option or a score that cannot be used; its message is one line that says how to mend it."""

@@ -1,0 +1,155 @@
+"""The equations of Needleman-Wunsch Attention as pure functions of tensors.
+
+Source: Lee & No, "Needleman-Wunsch Attention", IEEE Access 2024, doi 10.1109/ACCESS.2024.3401464.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+
+def _log_target(scores: Tensor, row_mask: Tensor | None, column_mask: Tensor | None, temperature: float) -> Tensor:
+    """Row-wise log-softmax of the scores, in float32 at least."""
+    if temperature <= 0:
+        raise ValueError(f"Expected temperature to be positive but got {temperature}.")
+    values = scores if scores.is_floating_point() else scores.float()
+    return _masked_log_softmax(values / temperature, row_mask, column_mask)
+
+
+def _masked_log_softmax(values: Tensor, row_mask: Tensor | None, column_mask: Tensor | None) -> Tensor:
+    """Log-softmax over the last dimension, in float32 at least; masked columns get the lowest finite value.
+
+    A finite filler keeps every later sum free of ``inf - inf``; a whole masked row is filled with 0 first, so that its
+    gradient, multiplied by 0 later, is finite.
+    """
+    values = values if values.dtype == torch.float64 else values.float()
+    if row_mask is not None:
+        values = values.masked_fill(~row_mask[..., :, None], 0.0)
+    if column_mask is not None:
+        values = values.masked_fill(~column_mask[..., None, :], -1e30)
+    return torch.log_softmax(values, dim=-1)
+
+
+def nw_target(
+    scores: Tensor, row_mask: Tensor | None = None, column_mask: Tensor | None = None, *, temperature: float = 1.0
+) -> Tensor:
+    r"""The attention map to aim at: the softmax of each row of a Needleman-Wunsch matrix.
+
+    .. math:: T_{ij} = \frac{\exp(M_{ij} / \tau)}{\sum_k \exp(M_{ik} / \tau)}
+
+    Args:
+        scores: ``(P, L1, L2)`` Needleman-Wunsch matrices, integers or floats.
+        row_mask: ``(P, L1)`` true where a row belongs to the first sequence.
+        column_mask: ``(P, L2)`` true where a column belongs to the second sequence.
+        temperature: Divides the scores; higher is flatter.
+
+    Returns:
+        ``(P, L1, L2)`` rows that sum to 1; masked rows and columns are 0.
+
+    Raises:
+        ValueError: If ``temperature`` is not positive.
+
+    Example:
+        >>> nw_target(torch.tensor([[[1, 1, -99], [0, -99, -99]]]))
+        tensor([[[0.5000, 0.5000, 0.0000],
+                 [1.0000, 0.0000, 0.0000]]])
+    """
+    target = _log_target(scores, row_mask, column_mask, temperature).exp()
+    return target if row_mask is None else target * row_mask[..., :, None]
+
+
+def row_jsd(
+    logits: Tensor,
+    scores: Tensor,
+    row_mask: Tensor | None = None,
+    column_mask: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+) -> Tensor:
+    r"""Jensen-Shannon divergence between an attention map and its target, summed over rows (eq. 5 of the paper).
+
+    .. math:: \sum_i \tfrac12 \mathrm{KL}(A_i \| C_i) + \tfrac12 \mathrm{KL}(T_i \| C_i), \quad C = \tfrac12 (A + T)
+
+    with :math:`A` the row softmax of the logits and :math:`T` that of the scores. All in log space, in float32 even
+    under autocast.
+
+    Args:
+        logits: ``(P, L1, L2)`` map logits: rows of the first sequence, columns of the second.
+        scores: ``(P, L1, L2)`` Needleman-Wunsch matrices, integers or floats.
+        row_mask: ``(P, L1)`` true where a row belongs to the first sequence; other rows add nothing.
+        column_mask: ``(P, L2)`` true where a column belongs to the second sequence; others have probability 0.
+        temperature: Divides the scores; higher is flatter.
+
+    Returns:
+        ``(P,)`` sums over rows, in nats; each row adds between 0 and ln 2.
+
+    Raises:
+        ValueError: If ``logits`` and ``scores`` differ in shape, or ``temperature`` is not positive.
+
+    Example:
+        >>> row_jsd(torch.tensor([[[0.0, 99.0]]]), torch.tensor([[[99, 0]]]))  # nothing in common: ln 2
+        tensor([0.6931])
+    """
+    if logits.shape != scores.shape:
+        raise ValueError(
+            f"Expected logits and scores of one shape but got {tuple(logits.shape)} and {tuple(scores.shape)}."
+        )
+    with torch.autocast(logits.device.type, enabled=False):
+        log_map = _masked_log_softmax(logits, row_mask, column_mask)
+        log_target = _log_target(scores, row_mask, column_mask, temperature)
+        log_centre = torch.logaddexp(log_map, log_target) - math.log(2)
+        rows = log_map.exp() * (log_map - log_centre) + log_target.exp() * (log_target - log_centre)
+        divergence = 0.5 * rows.sum(dim=-1)
+        if row_mask is not None:
+            divergence = divergence * row_mask
+        return divergence.sum(dim=-1)
+
+
+def edit_distance_loss(predicted: Tensor, distance: Tensor, length: int) -> Tensor:
+    """Mean over pairs of the squared error, as a fraction of the length (eq. 2 of the paper, on ED/n).
+
+    Args:
+        predicted: ``(P,)`` vector distances, in units of ``length`` edits.
+        distance: ``(P,)`` edit distances, in edits.
+        length: n, bases of the longest sequence.
+
+    Returns:
+        A scalar; 0 for no pairs.
+    """
+    if distance.numel() == 0:
+        return predicted.sum()
+    return mse_loss(predicted, distance.to(predicted.dtype) / length)
+
+
+def inverse_sqrt_factor(step: int, *, warmup: int) -> float:
+    """Learning-rate factor of the paper: linear warm-up to 1, then 1/sqrt.
+
+    Args:
+        step: From 0.
+        warmup: Steps of the warm-up, at least 1; the first step has factor 1/warmup, so that none is wasted.
+
+    Returns:
+        A factor in (0, 1].
+    """
+    return min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
+
+
+def cosine_factor(step: int, *, warmup: int, total: int) -> float:
+    """Learning-rate factor that warms up linearly to 1, then falls to 0 along half a cosine.
+
+    Args:
+        step: From 0.
+        warmup: Steps of the warm-up, at least 1; the first step has factor 1/warmup.
+        total: Steps of the whole run; from there on the factor is 0.
+
+    Returns:
+        A factor in [0, 1].
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -1,0 +1,95 @@
+"""NWAHead: the decoder and the cross-attention that draw an attention map of two embeddings. Used in training only."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+
+class NWAHead(nn.Module):
+    """Turn embeddings into map logits (Lee & No, 2024, section on the NWA module).
+
+    The decoder is a linear layer from the embedding to one hidden vector per position, then Transformer encoder layers;
+    both sequences of a pair go through the very same one. The cross-attention has one dot product per head and position
+    pair, merged over heads by a linear layer with one output. A linear merge is a weight per head, so it is folded into
+    the queries and all heads are one matrix product; its bias would vanish in the row softmax and is left out.
+
+    Args:
+        embedding_dim: m, the dimension of the embeddings.
+        max_length: The most bases a sequence may have; maps have up to ``max_length + 1`` rows, ``<sos>`` first.
+        hidden_dim: Of the decoder and the cross-attention; by default m / 2 as published.
+        heads: Of the decoder layers and of the cross-attention.
+        layers: Transformer layers of the decoder.
+        feedforward_dim: Of the Transformer layers.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        max_length: int,
+        *,
+        hidden_dim: int | None = None,
+        heads: int = 4,
+        layers: int = 2,
+        feedforward_dim: int = 1024,
+    ) -> None:
+        super().__init__()
+        hidden = embedding_dim // 2 if hidden_dim is None else hidden_dim
+        if hidden % heads != 0 or hidden == 0:
+            raise ValueError(
+                f"Expected hidden_dim to be a positive multiple of heads but got hidden_dim={hidden} and heads={heads}; "
+                f"without hidden_dim it is embedding_dim / 2."
+            )
+        self.max_length = max_length
+        self.heads = heads
+        self.expand = nn.Linear(embedding_dim, (max_length + 1) * hidden)
+        layer = nn.TransformerEncoderLayer(hidden, heads, feedforward_dim, dropout=0.0, batch_first=True)
+        self.decoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.query = nn.Linear(hidden, hidden)
+        self.key = nn.Linear(hidden, hidden)
+        self.merge = nn.Parameter(torch.full((heads,), 1 / heads))
+
+    def decode(self, embeddings: Tensor, lengths: Tensor, size: int) -> Tensor:
+        """One hidden vector per position.
+
+        Args:
+            embeddings: ``(N, m)``; only their direction counts.
+            lengths: ``(N,)`` bases per sequence; positions after the end are masked in the attention.
+            size: L, how many positions, ``<sos>`` included.
+
+        Returns:
+            ``(N, L, hidden)``.
+
+        Raises:
+            ValueError: If L is more than ``max_length + 1``.
+        """
+        if size > self.max_length + 1:
+            raise ValueError(
+                f"Expected at most {self.max_length} bases (max_length) but got {size - 1}; build the head with a larger "
+                f"max_length."
+            )
+        hidden = self.expand(normalize(embeddings, dim=-1)).unflatten(-1, (self.max_length + 1, -1))[:, :size]
+        after_end = torch.arange(size, device=lengths.device) > lengths[:, None]
+        decoded: Tensor = self.decoder(hidden, src_key_padding_mask=after_end)
+        return decoded
+
+    def attend(self, decoded: Tensor, pairs: Tensor) -> Tensor:
+        """Map logits of pairs of decoded sequences.
+
+        Args:
+            decoded: ``(N, L, hidden)`` from ``decode``.
+            pairs: ``(Q, 2)`` rows of ``decoded``: first (rows of the map), second (columns).
+
+        Returns:
+            ``(Q, L, L)`` logits; the attention map is their softmax over the last dimension.
+        """
+        head_dim = decoded.shape[-1] // self.heads
+        query = self.query(decoded) * (self.merge / math.sqrt(head_dim)).repeat_interleave(head_dim)
+        return torch.bmm(query[pairs[:, 0]], self.key(decoded)[pairs[:, 1]].mT)
+
+    def forward(self, embeddings: Tensor, lengths: Tensor, pairs: Tensor, size: int) -> Tensor:
+        """``(Q, L, L)`` map logits of ``(N, m)`` embeddings; see ``decode`` and ``attend``."""
+        return self.attend(self.decode(embeddings, lengths, size), pairs)

@@ -1,0 +1,250 @@
+"""NWAMixin: Needleman-Wunsch Attention for a LightningModule, by inheritance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from nwa_lightning.alphabet import PADDING
+from nwa_lightning.batch import PairBatch
+from nwa_lightning.functional import nw_target, row_jsd
+from nwa_lightning.head import NWAHead
+
+if TYPE_CHECKING:
+    _Base = LightningModule
+else:
+    _Base = object
+
+
+class NWAMixin(_Base):
+    """Adds the Needleman-Wunsch Attention loss to a LightningModule; it stands before the other base class.
+
+    Write a model and call ``nwa_loss`` yourself::
+
+        class Mine(NWAMixin, LightningModule):
+            def __init__(self):
+                super().__init__(nwa_embedding_dim=128, nwa_max_length=150)
+                self.encoder = ...
+
+            def training_step(self, batch, batch_idx):
+                embeddings = self.encode(batch.tokens)
+                return my_loss(embeddings, batch) + self.nwa_loss(embeddings, batch)
+
+    Or subclass a model you have, with no other line::
+
+        class TheirsWithNWA(NWAMixin, Theirs):
+            pass
+
+        model = TheirsWithNWA(..., nwa_embedding_dim=128, nwa_max_length=150)
+
+    Then the term is added to the loss that their ``training_step`` returns (a tensor, or a dict with "loss"), from the
+    embeddings that their encoder produced in that very step: either once for the U sequences of the batch (best), or
+    for ``batch.left`` and ``batch.right``, in two calls or joined in one.
+
+    The training batches are ``PairBatch``; ``NWADataModule`` makes them.
+
+    Args:
+        *args: Handed on to the next class.
+        nwa_embedding_dim: m, the dimension of the embeddings.
+        nwa_max_length: The most bases a sequence may have.
+        nwa_weight: lambda, the weight of the term; None builds no head: the exact baseline.
+        nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
+        nwa_encoder: Dotted name of the submodule whose output is the ``(rows, m)`` embeddings.
+        **kwargs: Handed on to the next class.
+
+    Raises:
+        TypeError: When a subclass is defined with the bases in the wrong order.
+    """
+
+    nwa_head: NWAHead | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if LightningModule in order and order.index(LightningModule) < order.index(NWAMixin):
+            bases = ", ".join(["NWAMixin"] + [base.__name__ for base in cls.__bases__ if base is not NWAMixin])
+            raise TypeError(
+                f"Expected NWAMixin before the LightningModule, or its __init__ is never called; "
+                f"write `class {cls.__name__}({bases})`."
+            )
+
+    def __init__(
+        self,
+        *args: Any,
+        nwa_embedding_dim: int,
+        nwa_max_length: int,
+        nwa_weight: float | None = 1e-5,
+        nwa_temperature: float = 1.0,
+        nwa_encoder: str = "encoder",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.nwa_weight = nwa_weight
+        self.nwa_temperature = nwa_temperature
+        self.nwa_encoder = nwa_encoder
+        self._nwa_called = False
+        # Last in the chain, so that the encoder starts from the same random numbers with and without a head; and not in
+        # setup(), which comes after the optimizer of a command line has taken its parameters.
+        self.nwa_head = None if nwa_weight is None else NWAHead(nwa_embedding_dim, nwa_max_length)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Embed sequences; override it where the encoder wants other arguments.
+
+        Args:
+            tokens: ``(U, L)``.
+
+        Returns:
+            ``(U, m)`` embeddings.
+        """
+        embeddings: Tensor = self.get_submodule(self.nwa_encoder)(tokens)
+        return embeddings
+
+    def nwa_loss(self, embeddings: Tensor, batch: PairBatch) -> Tensor:
+        """The weighted term ``nwa_weight * L_nw`` (eq. 5 and 6 of the paper), ready to add to a loss.
+
+        L_nw is the row-wise Jensen-Shannon divergence, summed over rows, averaged over pairs; its value before
+        weighting is logged as ``train/nwa_loss`` during training.
+
+        Args:
+            embeddings: ``(U, m)``, one row per row of ``batch.tokens``.
+            batch: With ``(Q, L, L)`` matrices of its first Q pairs.
+
+        Returns:
+            A scalar that depends on every parameter of the head, also for Q = 0 or weight 0, so that no process of a
+            distributed run waits for a gradient; without a head, a 0 that depends on the embeddings.
+        """
+        self._nwa_called = True
+        if self.nwa_head is None or self.nwa_weight is None:
+            return embeddings.sum() * 0.0
+        pairs = batch.nw_pairs
+        if len(pairs) == 0:
+            touched = sum((parameter.sum() for parameter in self.nwa_head.parameters()), embeddings.sum())
+            return touched * 0.0
+        if len(embeddings) != len(batch.tokens):
+            raise ValueError(
+                f"Expected one embedding per row of batch.tokens ({len(batch.tokens)}) but got {len(embeddings)}; encode "
+                f"batch.tokens, not each pair."
+            )
+        rows = int(pairs.max()) + 1
+        size = batch.tokens.shape[1]
+        logits = self.nwa_head(embeddings[:rows], batch.lengths[:rows], pairs, size)
+        inside = torch.arange(size, device=pairs.device) <= batch.lengths[:rows, None]
+        divergence = row_jsd(
+            logits, batch.nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=self.nwa_temperature
+        ).mean()
+        if self._trainer is not None and self.trainer.training:
+            self.log("train/nwa_loss", divergence.detach(), batch_size=len(pairs))
+        return self.nwa_weight * divergence
+
+    def training_step(self, batch: PairBatch, *args: Any, **kwargs: Any) -> Any:
+        """Their step, plus the term, unless their step called ``nwa_loss`` itself."""
+        self._nwa_called = False
+        if self.nwa_head is None:
+            return super().training_step(batch, *args, **kwargs)
+        with self._captured_embeddings() as outputs:
+            result = super().training_step(batch, *args, **kwargs)
+        if self._nwa_called or result is None:
+            return result
+        if not self.automatic_optimization:
+            raise RuntimeError(
+                "Expected automatic optimization: with manual optimization there is no loss to add to; call "
+                "self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
+            )
+        if not isinstance(batch, PairBatch):
+            raise TypeError(f"Expected a PairBatch (NWADataModule makes them) but got {type(batch).__name__}.")
+        term = self.nwa_loss(_unique_embeddings(outputs, batch, self.nwa_encoder), batch)
+        if isinstance(result, Tensor):
+            return result + term
+        return {**result, "loss": result["loss"] + term}
+
+    @contextmanager
+    def _captured_embeddings(self) -> Iterator[list[Tensor]]:
+        """Collect what the encoder returns while their step runs."""
+        outputs: list[Tensor] = []
+        try:
+            encoder = self.get_submodule(self.nwa_encoder)
+        except AttributeError:
+            children = ", ".join(name for name, _ in self.named_children() if name != "nwa_head")
+            raise AttributeError(
+                f"Expected a submodule named {self.nwa_encoder!r} that returns the embeddings but found {children}; "
+                f"name it with nwa_encoder=..."
+            ) from None
+        handle = encoder.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+        try:
+            yield outputs
+        finally:
+            handle.remove()
+
+    def on_train_start(self) -> None:
+        """Check that an optimizer trains the head."""
+        super().on_train_start()
+        if self.nwa_head is None:
+            return
+        groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
+        held = {id(parameter) for group in groups for parameter in group["params"]}
+        trainable = {name: value for name, value in self.nwa_head.named_parameters() if value.requires_grad}
+        missing = [name for name, value in trainable.items() if id(value) not in held]
+        if missing:
+            raise RuntimeError(
+                f"Expected every parameter of nwa_head in an optimizer but {len(missing)} are in none, such as "
+                f"nwa_head.{missing[0]}; in configure_optimizers use self.parameters() or "
+                f"self.nwa_param_groups(lr=..., nwa_lr=...), or pass nwa_weight=None to train without the head."
+            )
+
+    def nwa_attention(self, tokens: Tensor, pairs: Tensor) -> Tensor:
+        """Attention maps, for looking at.
+
+        Args:
+            tokens: ``(U, L)``.
+            pairs: ``(Q, 2)`` rows of ``tokens``: first (rows of the map), second (columns).
+
+        Returns:
+            ``(Q, L, L)`` maps whose rows sum to 1; columns after the end of the second sequence are 0.
+
+        Raises:
+            RuntimeError: If the model has no head.
+        """
+        if self.nwa_head is None:
+            raise RuntimeError("Expected a model with a head but it was built with nwa_weight=None.")
+        inside = tokens != PADDING
+        logits = self.nwa_head(self.encode(tokens), inside.sum(dim=1) - 1, pairs, tokens.shape[1])
+        return nw_target(logits, column_mask=inside[pairs[:, 1]])
+
+    def nwa_param_groups(self, *, lr: float, nwa_lr: float) -> list[dict[str, Any]]:
+        """Parameter groups for an optimizer: the model at ``lr``, the head at ``nwa_lr``."""
+        head = list(self.nwa_head.parameters()) if self.nwa_head is not None else []
+        of_head = {id(parameter) for parameter in head}
+        model = [value for value in self.parameters() if id(value) not in of_head]
+        return [{"params": model, "lr": lr}, *([{"params": head, "lr": nwa_lr}] if head else [])]
+
+    def encoder_state_dict(self) -> dict[str, Tensor]:
+        """The state of the model without the head: what inference needs."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("nwa_head.")}
+
+
+def _unique_embeddings(outputs: list[Tensor], batch: PairBatch, encoder: str) -> Tensor:
+    """One embedding per row of ``batch.tokens`` from what the encoder returned during a step.
+
+    A step that encoded both sides of the pairs has several for most sequences: the first one counts.
+    """
+    unique, pairs = len(batch.tokens), len(batch.pairs)
+    if any(not isinstance(output, Tensor) or output.ndim != 2 for output in outputs):
+        raise TypeError(f"Expected {encoder} to return one tensor of embeddings, (rows, m); name another nwa_encoder.")
+    rows = [len(output) for output in outputs]
+    if rows == [unique]:
+        return outputs[0]
+    if rows not in ([pairs, pairs], [2 * pairs]):
+        raise RuntimeError(
+            f"Expected {encoder} to be called once with {unique} rows (batch.tokens), or for both sides of the "
+            f"{pairs} pairs (batch.left, batch.right), but it was called with {rows} rows; call "
+            f"self.nwa_loss(embeddings, batch) in your training_step instead."
+        )
+    places = torch.arange(2 * pairs, device=batch.pairs.device)
+    first = places.new_full((unique,), 2 * pairs).scatter_reduce(0, batch.pairs.T.reshape(-1), places, "amin")
+    # A sequence in no pair has no embedding; it is in no map either, so any row will do for it.
+    return torch.cat(outputs)[first.clamp(max=2 * pairs - 1)]

@@ -1,0 +1,128 @@
+"""EditDistanceModel: an encoder, a distance and a loss, with or without Needleman-Wunsch Attention."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from nwa_lightning.batch import PairBatch
+from nwa_lightning.distances import HyperbolicDistance
+from nwa_lightning.encoders import Encoder
+from nwa_lightning.functional import cosine_factor, edit_distance_loss, inverse_sqrt_factor
+from nwa_lightning.metrics import distance_metrics
+from nwa_lightning.mixin import NWAMixin
+
+
+class EditDistanceModel(NWAMixin, LightningModule):
+    """Embeds sequences so that the hyperbolic distance of two embeddings is their edit distance over the length.
+
+    Logged: ``train/loss``, ``train/encoder_loss``, ``train/nwa_loss``; and ``rmse``, ``rmse_homologous``, ``r2``,
+    ``spearman`` under ``val/`` and ``test/``.
+
+    Args:
+        encoder: From tokens to embeddings.
+        nwa_weight: lambda, the weight of the NWA term; null trains without it.
+        nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
+        lr: Highest learning rate of the encoder and the distance.
+        nwa_lr: Highest learning rate of the NWA head.
+        schedule: What follows the linear warm-up: half a cosine down to 0, or the paper's 1/sqrt.
+        warmup: Share of all steps spent on the warm-up.
+        homologous: K, the most edits between homologous sequences, for ``rmse_homologous``.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        nwa_weight: float | None = 1e-5,
+        nwa_temperature: float = 1.0,
+        lr: float = 0.01,
+        nwa_lr: float = 0.001,
+        schedule: Literal["cosine", "inverse_sqrt"] = "cosine",
+        warmup: float = 0.1,
+        homologous: int = 40,
+    ) -> None:
+        super().__init__(
+            nwa_embedding_dim=encoder.embedding_dim,
+            nwa_max_length=encoder.max_length,
+            nwa_weight=nwa_weight,
+            nwa_temperature=nwa_temperature,
+        )
+        self.save_hyperparameters(ignore="encoder")  # a module has no place among plain hyper-parameters
+        if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
+            self.save_hyperparameters()
+        self.encoder = encoder
+        self.distance = HyperbolicDistance()
+        self.length = encoder.max_length
+        self.lr = lr
+        self.nwa_lr = nwa_lr
+        self.schedule = schedule
+        self.warmup = warmup
+        self.val_metrics = distance_metrics(homologous).clone(prefix="val/")
+        self.test_metrics = distance_metrics(homologous).clone(prefix="test/")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(U, m)`` embeddings of ``(U, L)`` tokens."""
+        return self.encode(tokens)
+
+    def predicted_edits(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
+        """Predicted edit distances, in edits.
+
+        Args:
+            embeddings: ``(U, m)``.
+            pairs: ``(P, 2)`` rows of ``embeddings``.
+
+        Returns:
+            ``(P,)``.
+        """
+        return self.length * self._distance(embeddings, pairs)
+
+    def _distance(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
+        distance: Tensor = self.distance(embeddings[pairs[:, 0]], embeddings[pairs[:, 1]])
+        return distance
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""
+        embeddings = self.encode(batch.tokens)
+        encoder_loss = edit_distance_loss(self._distance(embeddings, batch.pairs), batch.distance, self.length)
+        loss = encoder_loss + self.nwa_loss(embeddings, batch)
+        values = {"train/encoder_loss": encoder_loss.detach(), "train/loss": loss.detach()}
+        self.log_dict(values, batch_size=len(batch.pairs))
+        return loss
+
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Feed the ``val/`` metrics."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Feed the ``test/`` metrics."""
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: PairBatch, stage: Literal["val", "test"]) -> None:
+        metrics = self.val_metrics if stage == "val" else self.test_metrics
+        predicted = self.predicted_edits(self.encode(batch.tokens), batch.pairs)
+        metrics.update(preds=predicted, target=batch.distance.to(predicted.dtype), length=batch.longest)
+        self.log_dict(metrics, prog_bar=stage == "val", batch_size=len(batch.pairs))
+
+    def predict_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """``(U, m)`` embeddings."""
+        return self.encode(batch.tokens)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """RAdam with one learning rate for the encoder and one for the head, stepped by the schedule every batch."""
+        optimizer = torch.optim.RAdam(self.nwa_param_groups(lr=self.lr, nwa_lr=self.nwa_lr))
+        total = self.trainer.estimated_stepping_batches
+        steps = 10_000 if math.isinf(total) else int(total)
+        warmup = max(1, round(self.warmup * steps))
+        factor: Any = (
+            partial(cosine_factor, warmup=warmup, total=steps)
+            if self.schedule == "cosine"
+            else partial(inverse_sqrt_factor, warmup=warmup)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}

@@ -1,0 +1,12 @@
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "nwa_lightning._nw",
+            sources=["src_ext/_nw.pyx", "src_ext/nw_fill.c"],
+            depends=["src_ext/nw_fill.h", "src_ext/nw_fill_vector.h"],
+            extra_compile_args=["-O3"],
+        )
+    ]
+)

@@ -1,0 +1,68 @@
+"""Slow, obviously right versions of what the package computes; tests compare with them."""
+
+import math
+
+import numpy as np
+
+
+def nw_matrix(first, second, match=1, mismatch=-1, gap=-1):
+    """The recurrence, cell by cell: ``(len(first) + 1, len(second) + 1)`` int64."""
+    scores = np.zeros((len(first) + 1, len(second) + 1), dtype=np.int64)
+    for i in range(len(first) + 1):
+        for j in range(len(second) + 1):
+            ways = []
+            if i and j:
+                ways.append(scores[i - 1, j - 1] + (match if first[i - 1] == second[j - 1] else mismatch))
+            if i:
+                ways.append(scores[i - 1, j] + gap)
+            if j:
+                ways.append(scores[i, j - 1] + gap)
+            scores[i, j] = max(ways, default=0)
+    return scores
+
+
+def nw_through(first, second, match=1, mismatch=-1, gap=-1):
+    """Best score of an alignment through each cell: prefixes plus suffixes, the latter as prefixes read backwards."""
+    suffixes = nw_matrix(first[::-1], second[::-1], match, mismatch, gap)[::-1, ::-1]
+    return nw_matrix(first, second, match, mismatch, gap) + suffixes
+
+
+def nw_matrices(codes, lengths, pairs, match=1, mismatch=-1, gap=-1, kind="prefix"):
+    """One matrix a pair, 0 outside of its own block: ``(P, n + 1, n + 1)`` int64."""
+    one = {"prefix": nw_matrix, "through": nw_through}[kind]
+    size = np.shape(codes)[1] + 1
+    out = np.zeros((len(pairs), size, size), dtype=np.int64)
+    for matrix, (first, second) in zip(out, pairs, strict=True):
+        a, b = codes[first][: lengths[first]].tolist(), codes[second][: lengths[second]].tolist()
+        matrix[: len(a) + 1, : len(b) + 1] = one(a, b, match, mismatch, gap)
+    return out
+
+
+def row_softmax(values):
+    """Softmax over the last axis, in float64."""
+    values = np.asarray(values, dtype=np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def row_jsd(logits, scores, row_mask, column_mask, temperature):
+    """Jensen-Shannon divergence summed over rows, cell by cell in float64: (P,)."""
+    totals = []
+    for pair in range(len(logits)):
+        total = 0.0
+        for row in range(logits.shape[1]):
+            columns = np.flatnonzero(column_mask[pair])
+            if not row_mask[pair, row] or len(columns) == 0:
+                continue
+            one = row_softmax(logits[pair, row, columns])
+            two = row_softmax(np.asarray(scores[pair, row, columns], dtype=np.float64) / temperature)
+            for p, q in zip(one, two, strict=True):
+                total += 0.5 * p * math.log(2 * p / (p + q)) if p > 0 else 0.0
+                total += 0.5 * q * math.log(2 * q / (p + q)) if q > 0 else 0.0
+        totals.append(total)
+    return np.array(totals)
+
+
+def edit_distance(a, b):
+    """Unit-cost edit distance."""
+    return -int(nw_matrix(a, b, 0, -1, -1)[-1, -1])

@@ -1,0 +1,139 @@
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nwa_lightning.alphabet import ALPHABETS, DNA, FIRST_LETTER, IUPAC
+from nwa_lightning.errors import InputError
+from nwa_lightning.sequences import Sequences, load_sequences, split_sequences
+
+
+@given(st.text("ACGTacgt"))
+def test_decode_undoes_encode(text):
+    codes = DNA.encode(text)
+    assert codes.dtype == np.uint8
+    assert codes.min(initial=FIRST_LETTER) >= FIRST_LETTER
+    assert codes.max(initial=0) < DNA.size
+    assert DNA.decode(codes) == text.upper()
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS.values(), ids=str)
+def test_every_letter_has_its_own_code(alphabet):
+    assert alphabet.encode(alphabet.letters).tolist() == list(range(FIRST_LETTER, alphabet.size))
+    assert alphabet.encode(alphabet.letters.lower()).tolist() == list(range(FIRST_LETTER, alphabet.size))
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "letter"), [("ACNT", 3, "N"), ("é", 1, "é"), ("AC T", 3, " "), ("ACGTU", 5, "U")]
+)
+def test_encode_names_the_first_wrong_letter(text, position, letter):
+    with pytest.raises(InputError, match=f"position {position}: expected one of ACGT .* found '{letter}'"):
+        DNA.encode(text)
+
+
+FORMATS = {
+    "fasta": ">one first\nACGT\nAC\n>two\nacgtt\n",
+    "fastq": "@one first\nACGTAC\n+\nIIIIII\n@two\nacgtt\n+\nIIIII\n",
+    "text": "\nACGTAC\n\n  acgtt  \n",
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_formats_are_told_by_content(tmp_path, kind, compressed):
+    content = FORMATS[kind].encode()
+    path = tmp_path / "reads.dat"
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    sequences = load_sequences(path)
+    assert [DNA.decode(row) for row in sequences.codes] == ["ACGTAC", "ACGTT"]
+    assert sequences.lengths.tolist() == [6, 5]
+    assert sequences.codes[1, 5] == 0
+    assert sequences.names.tolist() == (["2", "4"] if kind == "text" else ["one", "two"])
+
+
+def damaged(kind):
+    whole = gzip.compress("".join(f"{'ACGT'[k % 4] * 40}{k}\n" for k in range(99)).encode())
+    return {
+        "empty": b"",
+        "blank": b"\n \n",
+        "one": b">a\nACGT\n",
+        "letter": b">a\nACGT\n>b\nACXT\n",
+        "truncated gzip": whole[:-9],
+        "broken gzip": b"\x1f\x8b\x08 nonsense",
+        "cut fastq": b"@a\nACGT\n+\nIIII\n@b\nACGT\n",
+        "short quality": b"@a\nACGT\n+\nIIII\n@b\nACGT\n+\nII\n",
+        "no sequence": b">a\n>b\nACGT\n",
+        "binary": bytes(range(128, 256)),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("empty", "found an empty file"),
+        ("blank", "found an empty file"),
+        ("one", "expected at least 2 sequences, found 1"),
+        ("letter", r"record 2 \(b\), position 3: expected one of ACGT \(dna\), found 'X'"),
+        ("truncated gzip", "is the file complete"),
+        ("broken gzip", "is the file complete"),
+        ("cut fastq", "damaged after record 1: .*line 7.*Premature end"),
+        ("short quality", "damaged after record 1: .*line 8.*Length of sequence and qualities differ"),
+        ("no sequence", r"record 1 \(a\): the sequence is empty"),
+        ("binary", "found bytes that are no text"),
+    ],
+)
+def test_bad_files_end_in_one_line_that_names_the_file(tmp_path, kind, message):
+    path = tmp_path / "reads"
+    path.write_bytes(damaged(kind))
+    with pytest.raises(InputError, match=message) as error:
+        load_sequences(path, minimum=2)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file_lists_the_built_in_sets(tmp_path):
+    with pytest.raises(InputError, match=r"expected a file or the name of a built-in set \(human16s\), found neither"):
+        load_sequences(tmp_path / "none.fa")
+
+
+def test_dropping_is_counted(tmp_path):
+    path = tmp_path / "reads.fa"
+    path.write_text(">a\nACGT\n>b\nACNT\n>c\nNN\n>d\nAC\n")
+    with pytest.warns(UserWarning, match=r"dropped 2 of 4 sequences .* the first at record 2 \(b\)"):
+        sequences = load_sequences(path, on_invalid="drop")
+    assert sequences.names.tolist() == ["a", "d"]
+    assert len(load_sequences(path, IUPAC)) == 4
+
+
+def test_unique_keeps_the_first_of_each():
+    sequences = Sequences.from_strings(["GG", "A", "gg", "AA", "A"]).unique()
+    assert sequences.names.tolist() == ["1", "2", "4"]
+
+
+@given(st.lists(st.text("ACGT", max_size=4), min_size=40, max_size=80), st.integers(0, 5))
+def test_no_sequence_in_two_splits(strings, seed):
+    sequences = Sequences.from_strings(strings)
+    distinct = set(strings)
+    if len(distinct) < 6:
+        with pytest.raises(InputError, match="distinct sequences"):
+            split_sequences(sequences, seed=seed)
+        return
+    parts = [{DNA.decode(row) for row in part.codes} for part in split_sequences(sequences, seed=seed)]
+    assert sum(len(part) for part in parts) == len(set.union(*parts)) == len(distinct)
+
+
+def test_human16s_splits_as_published():
+    split = split_sequences(load_sequences("human16s"))
+    assert [len(part) for part in split] == [7000, 700, 1500]
+    again = split_sequences(load_sequences("human16s"), train_size=350)
+    assert len(again.train) == 350
+    assert np.array_equal(again.test.codes, split.test.codes)
+    other = split_sequences(load_sequences("human16s"), seed=1)
+    assert not np.array_equal(other.test.codes, split.test.codes)
+
+
+def test_sizes_that_do_not_fit():
+    with pytest.raises(InputError, match=r"found 9200 distinct sequences for 9000 \+ 700 \+ 1500"):
+        split_sequences(load_sequences("human16s"), train_size=9000)
