@@ -5,7 +5,7 @@ setup(
         Extension(
             "nwa_lightning._nw",
             sources=["src_ext/_nw.pyx", "src_ext/nw_fill.c"],
-            depends=["src_ext/nw_fill.h", "src_ext/nw_fill_vector.h"],
+            depends=["src_ext/nw_fill.h", "src_ext/nw_fill_lanes.h"],
             extra_compile_args=["-O3"],
         )
     ]

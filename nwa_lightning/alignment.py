@@ -11,8 +11,11 @@ to the second. The compiled kernels do no checks, so everything is checked here,
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -33,8 +36,7 @@ Kind = Literal["prefix", "through"]
 
 _KINDS: Final = ("prefix", "through")
 _INT16: Final = np.iinfo(np.int16)
-# More shares than threads even out pairs of different lengths and cores of different speed.
-_SHARES_PER_THREAD: Final = 4
+_GROUP: Final = 16  # pairs that the widest kernel does at once; a share of other size would leave lanes empty
 
 
 def nw_matrix(a: str, b: str, *, match: int = 1, mismatch: int = -1, gap: int = -1) -> NDArray[np.int16]:
@@ -101,28 +103,20 @@ def nw_matrices(
     """
     if not (isinstance(codes, np.ndarray) and codes.dtype == np.uint8 and codes.ndim == 2):
         raise InputError(f"codes: expected a (sequences, letters) array of uint8, found {_describe(codes)}")
-    lengths = _integers("lengths", lengths, (len(codes),))
-    pairs = _integers("pairs", pairs, (None, 2))
-    if lengths.size and not (lengths.min() >= 0 and lengths.max() <= codes.shape[1]):
+    rows = _rows("pairs", pairs, "codes", len(codes))
+    letters = _integers("lengths", lengths, (len(codes),))
+    if letters.size and not (letters.min() >= 0 and letters.max() <= codes.shape[1]):
         raise InputError(
-            f"lengths: expected 0 to {codes.shape[1]} (the columns of codes), found {lengths.min()} to {lengths.max()}"
+            f"lengths: expected 0 to {codes.shape[1]} (the columns of codes), found {letters.min()} to {letters.max()}"
         )
-    if pairs.size and not (pairs.min() >= 0 and pairs.max() < len(codes)):
-        raise InputError(f"pairs: expected rows of codes, 0 to {len(codes) - 1}, found {pairs.min()} to {pairs.max()}")
-    longest = int(lengths.max(initial=0))
+    longest = int(letters.max(initial=0))
     match, mismatch, gap = _scores(match, mismatch, gap)
     check_scores(longest, match=match, mismatch=mismatch, gap=gap, kind=kind)
     threads = _at_least_one("threads", threads)
-    shape = (len(pairs), codes.shape[1] + 1, codes.shape[1] + 1)
+    shape = (len(rows), codes.shape[1] + 1, codes.shape[1] + 1)
     if out is None:
         out = np.empty(shape, dtype=np.int16)
-    elif not (
-        isinstance(out, np.ndarray)
-        and out.dtype == np.int16
-        and out.shape == shape
-        and out.flags.c_contiguous
-        and out.flags.writeable
-    ):
+    elif not (isinstance(out, np.ndarray) and out.dtype == np.int16 and out.shape == shape and out.flags.carray):
         raise InputError(f"out: expected a writeable C-contiguous {shape} array of int16, found {_describe(out)}")
 
     if longest == 0:
@@ -132,17 +126,32 @@ def nw_matrices(
     inputs, result = np.ascontiguousarray(codes), out
 
     def fill(share: slice) -> None:
-        _nw.fill(inputs, lengths, pairs[share], result[share], *scores, kind == "through")
+        _nw.fill(inputs, letters, rows[share], result[share], *scores, kind == "through")
 
-    if threads == 1 or len(pairs) < 2:
+    groups = -(-len(rows) // _GROUP)
+    edges = [groups * part // threads * _GROUP for part in range(threads)] + [len(rows)]
+    shares = [slice(*ends) for ends in pairwise(edges) if ends[0] < ends[1]]
+    if len(shares) < 2:
         fill(slice(None))
         return out
-    edges = np.linspace(0, len(pairs), min(len(pairs), threads * _SHARES_PER_THREAD) + 1).astype(int).tolist()
-    # A pool for each call: one that lived on would hang in a forked data-loader worker.
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(fill, map(slice, edges[:-1], edges[1:])):
-            pass
+    waiting = [_helpers(threads - 1).submit(fill, share) for share in shares[1:]]
+    try:
+        fill(shares[0])
+    finally:
+        wait(waiting)
+    for helper in waiting:
+        helper.result()  # raises what the helper raised
     return out
+
+
+@cache
+def _helpers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="nw_matrices")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked data-loader worker inherits the pools but not their threads, and would wait for them forever.
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind = "prefix") -> None:
@@ -194,27 +203,15 @@ def edit_distances(
         InputError: For a wrong shape, type, index or number of workers.
     """
     workers = _at_least_one("workers", workers)
-    sequences = list(sequences)
-    if pairs is None:
-        return _all_distances(sequences, workers)
-    pairs = _integers("pairs", pairs, (None, 2))
-    if pairs.size and not (pairs.min() >= 0 and pairs.max() < len(sequences)):
-        raise InputError(
-            f"pairs: expected rows of sequences, 0 to {len(sequences) - 1}, found {pairs.min()} to {pairs.max()}"
-        )
-    rows, columns = pairs.T.tolist()
-    return cpdist(
-        [sequences[row] for row in rows],
-        [sequences[column] for column in columns],
-        scorer=Levenshtein.distance,
-        dtype=np.int32,
-        workers=workers,
-    )
-
-
-def _all_distances(sequences: list[str] | list[bytes], workers: int) -> NDArray[np.int32]:
-    # One list given twice: rapidfuzz then computes one half and mirrors it.
-    return cdist(sequences, sequences, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
+    every = list(sequences)
+    listed = None if pairs is None else _rows("pairs", pairs, "sequences", len(every))
+    if listed is None or len(listed) >= len(every) * (len(every) - 1) // 2:
+        # One list given twice: rapidfuzz then computes one half and mirrors it.
+        table: NDArray[np.int32] = cdist(every, every, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
+        return table if listed is None else table[listed[:, 0], listed[:, 1]]
+    first, second = ([every[row] for row in side] for side in listed.T.tolist())
+    distances: NDArray[np.int32] = cpdist(first, second, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
+    return distances
 
 
 def _ascii(sequence: str) -> bytes:
@@ -241,20 +238,28 @@ def _at_least_one(name: str, value: int) -> int:
     return value
 
 
-def _integers(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray[np.int64]:
+def _rows(name: str, values: ArrayLike, of: str, count: int) -> NDArray[np.int64]:
+    pairs = _integers(name, values, (-1, 2))
+    if pairs.size and not (pairs.min() >= 0 and pairs.max() < count):
+        raise InputError(f"{name}: expected rows of {of}, 0 to {count - 1}, found {pairs.min()} to {pairs.max()}")
+    return pairs
+
+
+def _integers(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Contiguous, aligned int64, of a shape in which -1 is any number."""
     array = np.asarray(values)
-    wanted = tuple(found if size is None else size for size, found in zip(shape, array.shape, strict=False))
-    if array.shape == (0,) and shape[0] in (None, 0):
+    if array.shape == (0,) and shape[0] < 1:
         return np.empty((0, *shape[1:]), dtype=np.int64)  # an empty list has neither columns nor a type
-    if array.dtype.kind not in "iu" or len(wanted) != len(shape) or array.shape != wanted:
-        text = ", ".join("any" if size is None else str(size) for size in shape)
+    fits = array.ndim == len(shape) and all(size in (-1, found) for size, found in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype.kind not in "iu":
+        text = ", ".join("any" if size < 0 else str(size) for size in shape)
         raise InputError(f"{name}: expected integers of shape ({text}), found {_describe(array)}")
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return np.require(array, dtype=np.int64, requirements=("C", "A"))
 
 
 def _describe(value: object) -> str:
     if not isinstance(value, np.ndarray):
-        return f"{type(value).__name__}"
+        return type(value).__name__
     flags = [] if value.flags.c_contiguous else ["not C-contiguous"]
     flags += [] if value.flags.writeable else ["read-only"]
     return ", ".join([f"{value.shape} {value.dtype}", *flags])

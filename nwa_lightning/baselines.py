@@ -56,7 +56,8 @@ class KmerBaseline:
 
     def _count_distance(self, batch: PairBatch) -> Tensor:
         counts = self.counts(batch.tokens)
-        return torch.linalg.vector_norm(counts[batch.pairs[:, 0]] - counts[batch.pairs[:, 1]], dim=1)
+        distance: Tensor = (counts[batch.pairs[:, 0]] - counts[batch.pairs[:, 1]]).norm(dim=1)
+        return distance
 
     def counts(self, tokens: Tensor) -> Tensor:
         """``(U, letters ** k)`` k-mer counts of ``(U, L)`` tokens."""

@@ -30,8 +30,12 @@ class NWACLI(LightningCLI):
     """LightningCLI with our defaults; the length of the longest sequence flows from the data into the model."""
 
     def __init__(self, args: Sequence[str], *, run: bool = True) -> None:
-        # It warns of arguments on both the command line and in `args`; here the latter always come from the former.
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        for harmless in (
+            "LightningCLI's args parameter",  # given although sys.argv is not empty: here they come from there
+            "Couldn't infer the batch indices",  # of prediction, which EmbeddingWriter does not need
+            r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13
+        ):
+            warnings.filterwarnings("ignore", message=harmless)
         super().__init__(
             LightningModule,
             NWADataModule,

@@ -1,18 +1,21 @@
-/* Needleman-Wunsch matrices of many pairs: plain C, and one vector kernel compiled for several instruction sets.
+/* Needleman-Wunsch matrices of many pairs: plain C, and one vector kernel compiled for two register widths.
  *
  * M[i,j] = max(M[i-1,j-1] + sub(i,j), M[i-1,j] + gap, M[i,j-1] + gap) becomes, with u[i,j] = M[i,j] - (i+j) * gap,
  *
  *     u[i,j] = max(u[i-1,j-1] + s(i,j), u[i-1,j], u[i,j-1]),   s = max(sub - 2 * gap, 0),   u = 0 on both borders.
  *
- * Nothing is lost by the 0 in s: u grows along rows and columns, so a smaller s never wins. What is gained: along a row
- * u is a running maximum, which a register of lanes finds in log2(lanes) steps, and as u >= 0 the zeros that a shift
- * brings in are neutral.
+ * Nothing is lost by the 0 in s: u grows along rows and columns, so a smaller s never wins. What is gained: the borders
+ * are padding with s = 0 like any cell past the end of a sequence, and a cell costs two maxima and two additions.
  *
- * Layout: a lane is a cell of one row, int16, lane 0 of the first block of lanes is column 0. The blocks of a row depend
- * on one another only through the running maximum, and on the row above only through the block above and its left
- * neighbour, so an out-of-order processor works on several blocks and rows at once, and the matrix is written in the
- * order in which it lies in memory. One pair at a time: no lane is lost to pairs of other lengths or to small batches.
- * A register has 8 lanes (SSE2, NEON, any other), 16 (AVX2) or 32 (AVX-512BW); nw_fill_vector.h is compiled once for each.
+ * Layout: a lane is a pair, int16; 8 pairs (SSE2, NEON, any other) or 16 (AVX2) are done side by side, cell by cell along
+ * a row, with no dependence between lanes. The cells of 8 or 16 columns are then transposed in registers, so that each
+ * pair's lie side by side, and stored to that pair's matrix. A group takes as long as its longest sequences, and up to 8
+ * pairs left over are done 8 wide. 32 lanes (AVX-512) were measured and gained nothing: the time goes into stores, and 32
+ * matrices written at once are more streams than a processor follows.
+ *
+ * "through" makes a second pass from the last cell to the first, where the same recurrence gives the u of the suffixes. As
+ * M[i,j] and the score of the suffixes have (i + j) * gap and (n1 + n2 - i - j) * gap in them, their sum is that of the two
+ * u and (n1 + n2) * gap, which the first pass writes (NW_LEVELLED) and the second adds to (NW_ADD_SUFFIXES).
  *
  * u needs more room than M: up to min(n1, n2) * s. Where that is beyond int16 (at scores +1/-1/-1 from 10,923 bases on),
  * and where the compiler has no vector extensions, fill_plain does it, in 32 bits and a double loop.
@@ -22,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+#if defined(__GNUC__) && defined(__x86_64__)
 #define NW_X86 1
 #include <immintrin.h>
 #elif defined(__GNUC__) && defined(__ARM_NEON)
@@ -53,10 +56,13 @@ static nw_pair pair_at(const nw_batch *batch, ptrdiff_t index) {
     return pair;
 }
 
-/* Zeros below the pair's own block; those to the right of it are written with each row. */
-static void clear_below(const nw_pair *pair) {
-    int16_t *below = pair->out + (pair->rows + 1) * pair->stride;
-    memset(below, 0, (size_t)(pair->stride - pair->rows - 1) * (size_t)pair->stride * sizeof *below);
+/* Zeros to the right of and below the pair's own block. */
+static void clear_outside(const nw_pair *pair) {
+    const size_t right = (size_t)(pair->stride - pair->columns - 1), below = (size_t)(pair->stride - pair->rows - 1);
+    int16_t *row = pair->out + pair->columns + 1;
+    if (right > 0)
+        for (ptrdiff_t i = 0; i <= pair->rows; i++, row += pair->stride) memset(row, 0, right * sizeof *row);
+    memset(pair->out + (pair->rows + 1) * pair->stride, 0, below * (size_t)pair->stride * sizeof *row);
 }
 
 static void plain_prefix(const nw_batch *batch, const nw_pair *pair) {
@@ -74,9 +80,8 @@ static void plain_prefix(const nw_batch *batch, const nw_pair *pair) {
             }
             row[j] = (int16_t)left;
         }
-        memset(row + pair->columns + 1, 0, (size_t)(pair->stride - pair->columns - 1) * sizeof *row);
     }
-    clear_below(pair);
+    clear_outside(pair);
 }
 
 /* Adds the matrix of the suffixes, from the last row up; below[j] holds it for the row below. */
@@ -117,9 +122,24 @@ static int fill_plain(const nw_batch *batch) {
 
 #ifdef __GNUC__
 
+/* What stands for no letter: codes are 0 to 255, and the two differ so that padding matches nothing. */
+#define NW_PADDING_FIRST (-1)
+#define NW_PADDING_SECOND (-2)
+
+/* What a pass over the cells writes; see above. */
+enum { NW_PREFIXES, NW_LEVELLED, NW_ADD_SUFFIXES };
+
+/* So that what depends on the lane alone is known to the compiler. */
+#ifdef __clang__
+#define NW_UNROLL _Pragma("unroll")
+#else
+#define NW_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #define NW_LANES 8
-#define NW_NAME(name) name##_baseline
-#include "nw_fill_vector.h"
+#define NW_NAME(name) name##_8
+#define NW_PREFETCH(address) ((void)0) /* a processor follows 8 streams by itself */
+#include "nw_fill_lanes.h"
 
 #ifdef NW_X86
 #ifdef __clang__
@@ -129,19 +149,10 @@ static int fill_plain(const nw_batch *batch) {
 #pragma GCC target("avx2")
 #endif
 #define NW_LANES 16
-#define NW_NAME(name) name##_avx2
-#include "nw_fill_vector.h"
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw")
-#endif
-#define NW_LANES 32
-#define NW_NAME(name) name##_avx512
-#include "nw_fill_vector.h"
+#define NW_NAME(name) name##_16
+#undef NW_PREFETCH
+#define NW_PREFETCH(address) __builtin_prefetch(address, 1)
+#include "nw_fill_lanes.h"
 #ifdef __clang__
 #pragma clang attribute pop
 #else
@@ -151,40 +162,56 @@ static int fill_plain(const nw_batch *batch) {
 
 #endif /* __GNUC__ */
 
-typedef struct {
-    const char *name;
-    int (*fill)(const nw_batch *);
-} instruction_set;
-
-static const instruction_set instruction_sets[] = {
-    {"plain", fill_plain},
+static const char *const instruction_sets[] = {
+    "plain",
 #ifdef __GNUC__
-    {"baseline", fill_baseline},
+    "baseline",
 #ifdef NW_X86
-    {"avx2", fill_avx2},
-    {"avx512", fill_avx512},
+    "avx2",
 #endif
 #endif
 };
 
-/* Each set needs all those before it, so what a processor can run is a beginning of the list. */
-static int runnable(void) {
+static int in_use = 0;
+
+const char *nw_instruction_set(int index) {
     int count = (int)(sizeof instruction_sets / sizeof *instruction_sets);
 #ifdef NW_X86
     __builtin_cpu_init();
-    if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))) count = 3;
     if (!__builtin_cpu_supports("avx2")) count = 2;
 #endif
-    return count;
+    return index < count ? instruction_sets[index] : NULL;
 }
-
-static int in_use = 0;
-
-const char *nw_instruction_set(int index) { return index < runnable() ? instruction_sets[index].name : NULL; }
 
 void nw_use(int index) { in_use = index; }
 
 int nw_fill(const nw_batch *batch) {
+#ifdef __GNUC__
     const int64_t most = (int64_t)larger(larger(batch->match, batch->mismatch) - 2 * batch->gap, 0) * batch->width;
-    return most <= INT16_MAX ? instruction_sets[in_use].fill(batch) : fill_plain(batch);
+    if (in_use > 0 && most <= INT16_MAX) {
+#ifdef NW_X86
+        const int wide = in_use > 1;
+        const size_t size = wide ? memory_16(batch) : memory_8(batch);
+#else
+        const size_t size = memory_8(batch);
+#endif
+        char *memory = malloc(size + 64);
+        if (memory == NULL) return -1;
+        void *aligned = memory + (64 - (uintptr_t)memory % 64);
+        for (ptrdiff_t done = 0; done < batch->count;) {
+#ifdef NW_X86
+            if (wide && batch->count - done > 8) {
+                fill_16(batch, done, aligned);
+                done += 16;
+                continue;
+            }
+#endif
+            fill_8(batch, done, aligned);
+            done += 8;
+        }
+        free(memory);
+        return 0;
+    }
+#endif
+    return fill_plain(batch);
 }
