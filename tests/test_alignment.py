@@ -241,6 +241,11 @@ def test_check_scores_is_sound_and_as_tight_as_can_be(length, score, kind):
     np.testing.assert_array_equal(found, oracle.nw_matrices(codes, lengths, pairs, *score, kind))
 
 
+def test_a_mismatch_that_is_never_taken_may_be_anything():
+    expected = nw_matrix("ACGTACGT", "AGGTTACT", mismatch=-2)
+    np.testing.assert_array_equal(nw_matrix("ACGTACGT", "AGGTTACT", mismatch=-(10**30)), expected)
+
+
 @pytest.mark.parametrize("length", [409, 410])
 def test_where_the_vector_kernel_ends(length):
     """Its cells reach 80 a letter (see nw_fill.c): 409 letters fit int16, 410 do not, and the matrix fits in both."""
@@ -392,10 +397,10 @@ def test_threads_in_a_child_forked_after_threads():
     batch = random_batch(10)
     expected = nw_matrices(*batch, threads=2)
     context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    child = context.Process(target=fill_in_child, args=(batch, queue))
+    queue = context.Queue()
+    child = context.Process(target=fill_in_child, args=(batch, queue), daemon=True)
     child.start()
-    np.testing.assert_array_equal(queue.get(), expected)
+    np.testing.assert_array_equal(queue.get(timeout=30), expected)
     child.join(30)
     assert child.exitcode == 0
 
