@@ -64,7 +64,7 @@ def run_demo(reads: str, *, out: Path, seed: int = 0, steps: int | None = None, 
         started = time.perf_counter()
         cli.trainer.fit(cli.model, cli.datamodule)
         seconds[name] = time.perf_counter() - started
-        cli.trainer.save_checkpoint(out / f"{name}.ckpt")
+        cli.trainer.save_checkpoint(out / f"{name}.ckpt", weights_only=False)
         models[name] = cli.model.eval()
     data: NWADataModule = cli.datamodule
 

@@ -102,6 +102,34 @@ def test_fit_test_predict(reads, here, capsys):
     assert (here / "found" / "names.txt").read_text().split() == [str(number) for number in range(1, 121)]
 
 
+def test_two_processes_measure_what_one_does(reads, here):
+    """Three validation groups on two processes: one of them gets a batch without pairs, and nothing counts twice."""
+    options = [f"--data.data={reads}", "--data.batch_size=16", "--data.val_size=27", "--data.val_group=9", *SMALL]
+    two = ["--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.devices=2"]
+    done = nwa("fit", *options, *two, "--trainer.max_steps=4", "--trainer.logger=false", cwd=here)
+    assert done.returncode == 0, done.stderr
+    checkpoint = f"--ckpt_path={here / 'checkpoints' / 'last.ckpt'}"
+    tables, embeddings = [], []
+    for processes, folder in (([], "one"), (two, "two")):
+        done = nwa("validate", *options, *processes, checkpoint, "--trainer.logger=false", cwd=here)
+        assert done.returncode == 0, done.stderr
+        tables.append([line for line in done.stdout.splitlines() if "val/" in line])
+        done = nwa(
+            "predict",
+            *options,
+            *processes,
+            checkpoint,
+            "--trainer.logger=false",
+            f"--embeddings.folder={folder}",
+            cwd=here,
+        )
+        assert done.returncode == 0, done.stderr
+        embeddings.append(np.load(here / folder / "embeddings.npy"))
+    assert len(tables[0]) == 4
+    assert tables[0] == tables[1]
+    np.testing.assert_array_equal(*embeddings)
+
+
 def test_demo_in_its_fast_version(here):
     done = nwa("demo", "--fast", "--out", "shown", "--seed", "1", cwd=here)
     assert done.returncode == 0, done.stderr
