@@ -58,3 +58,13 @@ class HyperbolicDistance(nn.Module):
         """Distances of ``(P, m)`` and ``(P, m)`` embeddings of any length, ``(P,)``."""
         on_sphere = [self.radius * nn.functional.normalize(side.float(), dim=-1) for side in (first, second)]
         return self.scale * hyperbolic_distance(*on_sphere)
+
+    def all_pairs(self, first: Tensor, second: Tensor) -> Tensor:
+        """Distances of every row of ``(A, m)`` to every row of ``(B, m)``, ``(A, B)``, by one matrix product.
+
+        Between equal embeddings rounding leaves up to 2e-4 where ``forward`` gives 0: 0.03 edits in 150 bases.
+        """
+        cosine = nn.functional.normalize(first.float(), dim=-1) @ nn.functional.normalize(second.float(), dim=-1).T
+        # On a sphere of radius r, |u - v| = r sqrt(2 - 2 cosine), and both norms are r.
+        chord = _safe_sqrt((2 - 2 * cosine).clamp(min=0))
+        return self.scale * 2 * torch.asinh(self.radius * chord / (1 - self.radius.square()))

@@ -59,7 +59,8 @@ def test_printed_config_can_be_read_back(capsys, here):
 
 
 def test_the_longest_length_and_the_alphabet_flow_into_the_model(reads, here):
-    cli = NWACLI([f"--data.data={reads}", "--model.encoder.layers=2", "--data.alphabet=iupac"], run=False)
+    options = [f"--data.data={reads}", "--model.encoder.layers=2", "--data.alphabet=iupac", "--trainer.logger=false"]
+    cli = NWACLI(options, run=False)
     assert cli.model.encoder.max_length == cli.datamodule.max_length == 32
     assert cli.model.nwa_head.max_length == 32
     assert cli.model.encoder.vocabulary == 17
@@ -71,6 +72,7 @@ def test_every_example_config_runs(config, here):
     main(["fit", f"--config={config}", "--trainer.fast_dev_run=true", "--trainer.enable_progress_bar=false"])
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # ModelCheckpoint, when a checkpoint is only tested
 def test_fit_test_predict(reads, here, capsys):
     options = [
         f"--data.data={reads}",

@@ -73,3 +73,16 @@ def test_the_sphere_has_a_learnt_radius_and_only_directions_count():
     for logit in (-50.0, 50.0):
         module.radius_logit.data.fill_(logit)
         assert 0 <= module.radius <= 1
+
+
+def test_all_pairs_equals_the_pairs_one_by_one():
+    torch.manual_seed(0)
+    module = HyperbolicDistance()
+    first, second = torch.randn(5, 16), torch.randn(7, 16)
+    rows, columns = torch.cartesian_prod(torch.arange(5), torch.arange(7)).T
+    expected = module(first[rows], second[columns]).view(5, 7)
+    torch.testing.assert_close(module.all_pairs(first, second), expected)
+    same = module.all_pairs(first, first)
+    assert same.diagonal().max() < 2e-4
+    same.sum().backward()
+    assert torch.isfinite(module.radius_logit.grad)

@@ -1,0 +1,81 @@
+"""From how many reads on an embedding is faster than exact edit distances.
+
+Run it with ``python examples/benchmarks/edit_distance.py``; edlib is timed too where it is installed. The 1,500 test reads of
+human16s are embedded and all their distances taken, against the exact ones by rapidfuzz and by edlib. Embedding costs a
+time per read, distances a time per pair; the two lines give the number of reads from which the embedding wins. An untrained
+model serves: the time does not depend on the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from nwa_lightning import EditDistanceModel, NeuroSEEDCNN, NWADataModule, edit_distances
+
+try:
+    import edlib
+except ModuleNotFoundError:
+    edlib = None
+
+EDLIB_READS = 150
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+
+    data = NWADataModule()
+    test = data.split.test
+    reads = test.bytes_of(np.arange(len(test)))
+    texts = [data.alphabet.decode(row) for row in test.codes]
+    model = EditDistanceModel(NeuroSEEDCNN(data.max_length), nwa_weight=None).eval()
+    tokens = torch.nn.functional.pad(torch.from_numpy(test.codes.astype(np.int64)), (1, 0), value=1)
+    with torch.inference_mode():
+        embeddings = model(tokens)
+
+        def edlib_all() -> None:
+            for first in texts[:EDLIB_READS]:
+                for second in texts[:EDLIB_READS]:
+                    edlib.align(first, second)
+
+        rows: dict[str, tuple[Callable[[], object], int]] = {
+            "embed the reads": (lambda: model(tokens), len(reads)),
+            "all distances of embeddings": (lambda: model.distance.all_pairs(embeddings, embeddings), len(reads) ** 2),
+            "all edit distances, rapidfuzz": (lambda: edit_distances(reads, workers=2), len(reads) ** 2),
+        }
+        if edlib is not None:
+            rows[f"all edit distances of {EDLIB_READS} reads, edlib"] = (edlib_all, EDLIB_READS**2)
+        times: dict[str, list[float]] = {name: [] for name in rows}
+        for _ in range(options.repeats):
+            for name, (run, _) in rows.items():
+                times[name].append(seconds(run))
+
+    table = Table(title=f"{len(reads)} reads of {data.max_length} bases, {torch.get_num_threads()} threads, medians")
+    for title in ("work", "s", "ns a read or pair", "embedding wins from (reads)"):
+        table.add_column(title, justify="left" if title == "work" else "right")
+    each = {name: median(values) / rows[name][1] for name, values in times.items()}
+    embed, vector = list(each.values())[:2]
+    for number, (name, value) in enumerate(each.items()):
+        # N embed + N^2 vector = N^2 exact
+        wins = f"{embed / (value - vector):,.0f}" if number > 1 and value > vector else ""
+        table.add_row(name, f"{value * rows[name][1]:.3f}", f"{1e9 * value:,.1f}", wins)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
