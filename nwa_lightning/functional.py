@@ -54,7 +54,7 @@ def nw_target(
         ValueError: If ``temperature`` is not positive.
 
     Example:
-        >>> nw_target(torch.tensor([[[1, 1, -99], [0, -99, -99]]]))
+        >>> nw_target(torch.tensor([[[1, 1, -200], [0, -200, -200]]]))
         tensor([[[0.5000, 0.5000, 0.0000],
                  [1.0000, 0.0000, 0.0000]]])
     """
