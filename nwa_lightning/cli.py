@@ -92,7 +92,7 @@ def main(args: Sequence[str] | None = None) -> None:
             run_demo(chosen.reads, out=chosen.out, seed=chosen.seed, steps=chosen.steps, fast=chosen.fast)
         else:
             NWACLI([chosen.command, *rest])
-    except InputError as error:
+    except (InputError, FileNotFoundError) as error:
         print(f"nwa: error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -181,6 +181,13 @@ def test_bad_input_ends_in_one_line(here, content, args, message, capsys):
     assert not [line for line in shown if "Traceback" in line]
 
 
+def test_missing_checkpoint(reads, here, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["test", f"--data.data={reads}", *SMALL, "--trainer.logger=false", "--ckpt_path=none.ckpt"])
+    assert stop.value.code == 2
+    assert "nwa: error: Checkpoint file not found: none.ckpt" in capsys.readouterr().err
+
+
 def test_bad_input_to_the_demo(here, capsys):
     (here / "file").write_text("")
     for args, message in (
