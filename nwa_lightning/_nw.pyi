@@ -1,4 +1,4 @@
-"""Types of the compiled Needleman-Wunsch kernels (``src_ext/_nw.pyx``)."""
+"""Types of the compiled kernels (``src_ext/_nw.pyx``)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,4 +15,13 @@ def fill(
     mismatch: int,
     gap: int,
     through: bool,
+) -> None: ...
+def row_jsd(
+    logits: NDArray[np.float32],
+    scores: NDArray[np.int16],
+    row_mask: NDArray[np.uint8] | None,
+    column_mask: NDArray[np.uint8] | None,
+    temperature: float,
+    divergence: NDArray[np.float32],
+    gradient: NDArray[np.float32] | None,
 ) -> None: ...

@@ -5,17 +5,13 @@ The NW matrix of two sequences of ``n1`` and ``n2`` letters has ``(n1 + 1, n2 + 
     M[i, j] = max(M[i-1, j-1] + sub(i, j), M[i-1, j] + gap, M[i, j-1] + gap)
 
 (Lee & No, IEEE Access 2024, doi 10.1109/ACCESS.2024.3401464, eq. 1). Rows belong to the first sequence of a pair, columns
-to the second. The compiled kernels do no checks, so everything is checked here, and only here are they called.
+to the second. The compiled kernels do no checks, so everything is checked here.
 """
 
 from __future__ import annotations
 
 import operator
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
-from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -24,13 +20,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist, cpdist
 
 from nwa_lightning.errors import InputError
-
-try:
-    import nwa_lightning._nw as _nw
-except ModuleNotFoundError as error:
-    raise ImportError(
-        "the compiled part of nwa_lightning is missing; build it with: python -m pip install -e ."
-    ) from error
+from nwa_lightning.kernels import compiled, share
 
 Kind = Literal["prefix", "through"]
 
@@ -125,33 +115,11 @@ def nw_matrices(
     scores = max(match, 2 * gap), max(mismatch, 2 * gap), gap
     inputs, result = np.ascontiguousarray(codes), out
 
-    def fill(share: slice) -> None:
-        _nw.fill(inputs, letters, rows[share], result[share], *scores, kind == "through")
+    def fill(part: slice) -> None:
+        compiled.fill(inputs, letters, rows[part], result[part], *scores, kind == "through")
 
-    groups = -(-len(rows) // _GROUP)
-    edges = [groups * part // threads * _GROUP for part in range(threads)] + [len(rows)]
-    shares = [slice(*ends) for ends in pairwise(edges) if ends[0] < ends[1]]
-    if len(shares) < 2:
-        fill(slice(None))
-        return out
-    waiting = [_helpers(threads - 1).submit(fill, share) for share in shares[1:]]
-    try:
-        fill(shares[0])
-    finally:
-        wait(waiting)
-    for helper in waiting:
-        helper.result()  # raises what the helper raised
+    share(fill, len(rows), threads=threads, group=_GROUP)
     return out
-
-
-@cache
-def _helpers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="nw_matrices")
-
-
-if hasattr(os, "register_at_fork"):
-    # A forked data-loader worker inherits the pools but not their threads, and would wait for them forever.
-    os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind = "prefix") -> None:

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
-"""Python face of the Needleman-Wunsch kernels; ``nwa_lightning.alignment`` checks everything before it calls."""
+"""Python face of the kernels; ``nwa_lightning.alignment`` and ``functional`` check everything before they call."""
 
 import os
 
@@ -24,6 +24,23 @@ cdef extern from "nw_fill.h" nogil:
     void nw_use(int index)
 
 
+cdef extern from "row_jsd.h" nogil:
+    ctypedef struct jsd_batch:
+        const float *logits
+        const int16_t *scores
+        const uint8_t *row_mask
+        const uint8_t *column_mask
+        float *divergence
+        float *gradient
+        Py_ssize_t count
+        Py_ssize_t rows
+        Py_ssize_t columns
+        float temperature
+
+    int c_row_jsd "row_jsd"(const jsd_batch *batch)
+    void row_jsd_use(int index)
+
+
 def _runnable():
     cdef int index = 0
     names = []
@@ -42,6 +59,7 @@ def _choose():
             "unset it to use the fastest"
         )
     nw_use(instruction_sets.index(name))
+    row_jsd_use(instruction_sets.index(name))
     return name
 
 
@@ -78,3 +96,34 @@ def fill(
         status = nw_fill(&batch)
     if status != 0:
         raise MemoryError("no memory for the working rows of the Needleman-Wunsch kernel")
+
+
+def row_jsd(
+    const float[:, :, ::1] logits,
+    const int16_t[:, :, ::1] scores,
+    const uint8_t[:, ::1] row_mask,
+    const uint8_t[:, ::1] column_mask,
+    float temperature,
+    float[::1] divergence,
+    float[:, :, ::1] gradient,
+):
+    """Write the divergence of each pair and, unless it is None, the gradient, without the interpreter lock."""
+    cdef jsd_batch batch
+    cdef int status
+    if logits.shape[0] == 0 or logits.shape[1] == 0 or logits.shape[2] == 0:
+        divergence[:] = 0
+        return
+    batch.logits = &logits[0, 0, 0]
+    batch.scores = &scores[0, 0, 0]
+    batch.row_mask = NULL if row_mask is None else &row_mask[0, 0]
+    batch.column_mask = NULL if column_mask is None else &column_mask[0, 0]
+    batch.divergence = &divergence[0]
+    batch.gradient = NULL if gradient is None else &gradient[0, 0, 0]
+    batch.count = logits.shape[0]
+    batch.rows = logits.shape[1]
+    batch.columns = logits.shape[2]
+    batch.temperature = temperature
+    with nogil:
+        status = c_row_jsd(&batch)
+    if status != 0:
+        raise MemoryError("no memory for the working row of the divergence kernel")
