@@ -17,7 +17,7 @@ from torch.nn.functional import mse_loss
 from nwa_lightning.kernels import compiled, share
 
 #: Cells from which it pays to wake a second thread.
-_CELLS_PER_THREAD = 200_000
+_CELLS_PER_THREAD = 1_000_000
 
 
 def _log_target(scores: Tensor, row_mask: Tensor | None, column_mask: Tensor | None, temperature: float) -> Tensor:

@@ -40,7 +40,7 @@ def point(batch: int = 64, nwa: int = 8, length: int = 150, repeats: int = 3) ->
     drawn = DrawnPairs(reads, batch_size=batch, pairs=1024, nwa_sequences=nwa, scores=Scores(), seed=0)
     model = EditDistanceModel(NeuroSEEDCNN(length))
     model.log_dict = lambda *_, **__: None  # type: ignore[method-assign]  # there is no trainer to log to
-    optimizer = torch.optim.RAdam(model.parameters())
+    optimizer = torch.optim.RAdam(model.parameters(), foreach=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times = []
     for number in range(repeats + 1):
