@@ -26,6 +26,7 @@ except ModuleNotFoundError:
     edlib = None
 
 EDLIB_READS = 150
+BATCH = 100  # reads whose activations stay in the cache
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -54,7 +55,7 @@ def main() -> None:
                     edlib.align(first, second)
 
         rows: dict[str, tuple[Callable[[], object], int]] = {
-            "embed the reads": (lambda: model(tokens), len(reads)),
+            "embed the reads": (lambda: [model(part) for part in tokens.split(BATCH)], len(reads)),
             "all distances of embeddings": (lambda: model.distance.all_pairs(embeddings, embeddings), len(reads) ** 2),
             "all edit distances, rapidfuzz": (lambda: edit_distances(reads, workers=2), len(reads) ** 2),
         }

@@ -37,7 +37,9 @@ SERIES = {
 def point(batch: int = 64, nwa: int = 8, length: int = 150, repeats: int = 3) -> dict[str, float]:
     codes = np.random.default_rng(0).integers(2, 6, (batch, length)).astype(np.uint8)
     reads = Sequences(codes, np.full(batch, length), np.arange(batch).astype(str))
-    drawn = DrawnPairs(reads, batch_size=batch, pairs=1024, nwa_sequences=nwa, scores=Scores(), seed=0)
+    drawn = DrawnPairs(
+        reads, batch_size=batch, pairs=max(1024, nwa * (nwa - 1) // 2), nwa_sequences=nwa, scores=Scores(), seed=0
+    )
     model = EditDistanceModel(NeuroSEEDCNN(length))
     model.log_dict = lambda *_, **__: None  # type: ignore[method-assign]  # there is no trainer to log to
     optimizer = torch.optim.RAdam(model.parameters(), foreach=True)
