@@ -30,14 +30,15 @@ def _masked_log_softmax(values: Tensor, row_mask: Tensor | None, column_mask: Te
     """Log-softmax over the last dimension, in float32 at least; masked columns get the lowest finite value.
 
     A finite filler keeps every later sum free of ``inf - inf``; a whole masked row is filled with 0 first, so that its
-    gradient, multiplied by 0 later, is finite.
+    gradient, multiplied by 0 later, is finite. A logarithm of ``-inf``, that of probability 0, is raised to the same
+    filler; NaN stays.
     """
     values = values if values.dtype == torch.float64 else values.float()
     if row_mask is not None:
         values = values.masked_fill(~row_mask[..., :, None], 0.0)
     if column_mask is not None:
         values = values.masked_fill(~column_mask[..., None, :], -1e30)
-    return torch.log_softmax(values, dim=-1)
+    return torch.log_softmax(values, dim=-1).clamp(min=-1e30)
 
 
 def nw_target(
@@ -100,6 +101,7 @@ def row_jsd(
 
     Raises:
         ValueError: If ``logits`` and ``scores`` differ in shape, or ``temperature`` is not positive.
+        TypeError: If a mask is not of bool.
         RuntimeError: In a backward pass with ``create_graph=True`` through the kernel.
 
     Example:
@@ -112,6 +114,9 @@ def row_jsd(
         )
     if temperature <= 0:
         raise ValueError(f"Expected temperature to be positive but got {temperature}.")
+    for name, mask in (("row_mask", row_mask), ("column_mask", column_mask)):
+        if mask is not None and mask.dtype != torch.bool:
+            raise TypeError(f"Expected {name} to be bool but got {mask.dtype}.")
     if logits.device.type == "cpu" and logits.dtype == torch.float32 and scores.dtype == torch.int16:
         divergence: Tensor = _fused_row_jsd(logits, scores, row_mask, column_mask, temperature)
         return divergence
@@ -173,8 +178,8 @@ def _run_kernel(
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """``(P,)`` divergences and, if wanted, ``(P, L1, L2)`` gradients by the logits."""
-    divergence = torch.zeros(len(logits))
-    gradient = torch.empty(logits.shape) if with_gradient else None
+    divergence = logits.new_empty(len(logits))
+    gradient = logits.new_empty(logits.shape) if with_gradient else None
     # A mask may be given once for all pairs.
     row_bytes = _mask_bytes(row_mask, logits.shape[:2])
     column_bytes = _mask_bytes(column_mask, logits.shape[::2])

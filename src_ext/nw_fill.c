@@ -178,7 +178,8 @@ const char *nw_instruction_set(int index) {
     int count = (int)(sizeof instruction_sets / sizeof *instruction_sets);
 #ifdef NW_X86
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2")) count = 2;
+    /* row_jsd.c, which goes by the same names, wants fused multiply-add besides. */
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) count = 2;
 #endif
     return index < count ? instruction_sets[index] : NULL;
 }

@@ -123,10 +123,11 @@ static inline float JSD_NAME(divergence)(const JSD_NAME(row) * row, float temper
     const float highest_map = JSD_NAME(largest)(top_map), highest_target = JSD_NAME(largest)(top_target);
     FLOATS sum_map = ALL(0.0f), sum_target = ALL(0.0f);
     for (ptrdiff_t b = 0; b < row->blocks; b++) {
-        /* Outside stays at 0 even where the highest logit is NaN's neighbour, -inf. */
+        /* Outside stays at 0 even where the highest logit is -inf or the temperature inf: the exponent is NaN there. */
         const FLOATS p = JSD_NAME(exponential)(row->map[b] - highest_map);
+        const FLOATS q = JSD_NAME(exponential)((row->target[b] - highest_target) / temperature);
         row->map[b] = PICK(row->inside[b], p, ALL(0.0f));
-        row->target[b] = JSD_NAME(exponential)((row->target[b] - highest_target) / temperature);
+        row->target[b] = PICK(row->inside[b], q, ALL(0.0f));
         sum_map += row->map[b];
         sum_target += row->target[b];
     }
