@@ -117,7 +117,8 @@ def row_jsd(
     for name, mask in (("row_mask", row_mask), ("column_mask", column_mask)):
         if mask is not None and mask.dtype != torch.bool:
             raise TypeError(f"Expected {name} to be bool but got {mask.dtype}.")
-    if logits.device.type == "cpu" and logits.dtype == torch.float32 and scores.dtype == torch.int16:
+    fits = logits.ndim == 3 and logits.device.type == "cpu" and scores.device.type == "cpu"
+    if fits and logits.dtype == torch.float32 and scores.dtype == torch.int16:
         divergence: Tensor = _fused_row_jsd(logits, scores, row_mask, column_mask, temperature)
         return divergence
     return _row_jsd_by_tensors(logits, scores, row_mask, column_mask, temperature)

@@ -251,9 +251,9 @@ def test_probabilities_at_the_edge_of_float32():
     assert row_jsd(torch.tensor([[[3e38, -3e38, 0.0]]]), far).item() == pytest.approx(np.log(2), rel=1e-7)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.5, 8.0])
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])  # at 3, rounding makes the two differ
 def test_equal_maps_have_no_divergence(temperature):
-    _, scores, row_mask, column_mask = example(7, rows=30)
+    _, scores, row_mask, column_mask = example(7, pairs=200, rows=1)
     value, gradient = value_and_gradient(scores / temperature, scores, row_mask, column_mask, temperature=temperature)
     assert (value >= 0).all()
     assert (value < 1e-11).all()

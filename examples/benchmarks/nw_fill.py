@@ -41,9 +41,9 @@ def seconds(run: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=1024)
+    parser.add_argument("--pairs", type=int, default=4096)
     parser.add_argument("--length", type=int, default=150)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
 
     rng = np.random.default_rng(0)
