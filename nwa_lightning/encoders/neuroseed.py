@@ -11,7 +11,7 @@ from nwa_lightning.encoders.base import Encoder
 class NeuroSEEDCNN(Encoder):
     """Letters to channels; convolution, batch norm, ReLU and average pooling by two, several times; one linear layer.
 
-    The published code by accident ends in another batch norm; it doubles the error of our training and is left out.
+    The published code by accident ends in another batch norm; it raised our test error by half and is left out.
 
 
     Args:
