@@ -20,6 +20,11 @@ from nwa_lightning.kernels import compiled, share
 _CELLS_PER_THREAD = 1_000_000
 
 
+def _check_temperature(temperature: float) -> None:
+    if temperature <= 0:
+        raise ValueError(f"Expected temperature to be positive but got {temperature}.")
+
+
 def _log_target(scores: Tensor, row_mask: Tensor | None, column_mask: Tensor | None, temperature: float) -> Tensor:
     """Row-wise log-softmax of the scores, in float32 at least."""
     values = scores if scores.is_floating_point() else scores.float()
@@ -65,8 +70,7 @@ def nw_target(
         tensor([[[0.5000, 0.5000, 0.0000],
                  [1.0000, 0.0000, 0.0000]]])
     """
-    if temperature <= 0:
-        raise ValueError(f"Expected temperature to be positive but got {temperature}.")
+    _check_temperature(temperature)
     target = _log_target(scores, row_mask, column_mask, temperature).exp()
     return target if row_mask is None else target * row_mask[..., :, None]
 
@@ -112,8 +116,7 @@ def row_jsd(
         raise ValueError(
             f"Expected logits and scores of one shape but got {tuple(logits.shape)} and {tuple(scores.shape)}."
         )
-    if temperature <= 0:
-        raise ValueError(f"Expected temperature to be positive but got {temperature}.")
+    _check_temperature(temperature)
     for name, mask in (("row_mask", row_mask), ("column_mask", column_mask)):
         if mask is not None and mask.dtype != torch.bool:
             raise TypeError(f"Expected {name} to be bool but got {mask.dtype}.")

@@ -9,14 +9,13 @@ model serves: the time does not depend on the weights.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from statistics import median
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import interleaved_medians
 
 from nwa_lightning import EditDistanceModel, NeuroSEEDCNN, NWADataModule, edit_distances
 
@@ -27,12 +26,6 @@ except ModuleNotFoundError:
 
 EDLIB_READS = 150
 BATCH = 100  # reads whose activations stay in the cache
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -61,15 +54,12 @@ def main() -> None:
         }
         if edlib is not None:
             rows[f"all edit distances of {EDLIB_READS} reads, edlib"] = (edlib_all, EDLIB_READS**2)
-        times: dict[str, list[float]] = {name: [] for name in rows}
-        for _ in range(options.repeats):
-            for name, (run, _) in rows.items():
-                times[name].append(seconds(run))
+        seconds = interleaved_medians({name: run for name, (run, _) in rows.items()}, options.repeats)
 
     table = Table(title=f"{len(reads)} reads of {data.max_length} bases, {torch.get_num_threads()} threads, medians")
     for title in ("work", "s", "ns a read or pair", "embedding wins from (reads)"):
         table.add_column(title, justify="left" if title == "work" else "right")
-    each = {name: median(values) / rows[name][1] for name, values in times.items()}
+    each = {name: seconds[name] / count for name, (_, count) in rows.items()}
     embed, vector = list(each.values())[:2]
     for number, (name, value) in enumerate(each.items()):
         # N embed + N^2 vector = N^2 exact

@@ -7,15 +7,14 @@ over, so that a busy moment of the machine meets each of them; the medians are p
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 
 import numpy as np
 import parasail
 from rich.console import Console
 from rich.table import Table
+from timing import interleaved_medians
 
 from nwa_lightning import _nw
 from nwa_lightning.alignment import nw_matrices
@@ -31,12 +30,6 @@ def double_loop(first: str, second: str) -> list[list[int]]:
             row.append(max(above[j - 1] + (1 if a == b else -1), above[j] - 1, row[-1] - 1))
         rows.append(row)
     return rows
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -77,15 +70,8 @@ def main() -> None:
         f"fill, {small} pairs": (small, partial(out[:small].fill, 7)),
         f"nw_matrices, {small} pairs": (small, partial(ours, small)),
     }
-    times: dict[str, list[float]] = {name: [] for name in rows}
-    for name, (_, run) in rows.items():
-        run()
-        times[name].clear()
-    for _ in range(options.repeats):
-        for name, (_, run) in rows.items():
-            times[name].append(seconds(run))
-
-    each = {name: median(times[name]) / count for name, (count, _) in rows.items()}
+    seconds = interleaved_medians({name: run for name, (_, run) in rows.items()}, options.repeats)
+    each = {name: seconds[name] / count for name, (count, _) in rows.items()}
     base, parasail_time = (each[name] for name in ("fill the same memory (the limit)", "parasail nw_table_scan_16"))
     table = Table(
         title=f"{every} pairs of {options.length} letters, {_nw.instruction_set}, median of {options.repeats} runs"

@@ -8,13 +8,12 @@ limit is a copy of the logits into an array of the same size: what has to be rea
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from statistics import median
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import interleaved_medians
 from torch import Tensor
 
 from nwa_lightning.functional import _row_jsd_by_tensors, row_jsd
@@ -54,15 +53,7 @@ def main() -> None:
     if not options.no_compile:
         compiled = torch.compile(_row_jsd_by_tensors)
         rows["torch.compile"] = lambda: there_and_back(compiled, 1.0)
-    times: dict[str, list[float]] = {name: [] for name in rows}
-    for number in range(options.repeats + 1):  # the first round warms up
-        for name, run in rows.items():
-            start = time.perf_counter()
-            run()
-            if number > 0:
-                times[name].append(time.perf_counter() - start)
-
-    seconds = {name: median(values) for name, values in times.items()}
+    seconds = interleaved_medians(rows, options.repeats)
     title = f"{options.pairs} maps of {size} x {size}, forward and backward, {torch.get_num_threads()} threads, medians"
     table = Table(title=title)
     for column in ("", "s", "time / limit", "time / row_jsd"):

@@ -13,7 +13,6 @@ class NeuroSEEDCNN(Encoder):
 
     The published code by accident ends in another batch norm; it raised our test error by half and is left out.
 
-
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
