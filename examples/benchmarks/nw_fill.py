@@ -18,6 +18,7 @@ from timing import interleaved_medians
 
 from nwa_lightning import _nw
 from nwa_lightning.alignment import nw_matrices
+from nwa_lightning.kernels import share
 
 LOOP_PAIRS = 1
 
@@ -56,10 +57,14 @@ def main() -> None:
             result = parasail.nw_table_scan_16(first, second, 1, 1, identity)
             result.score_table  # noqa: B018  # a view that is made on access
 
+    def fill_by_two() -> None:
+        share(lambda part: out[part].fill(7), len(out), threads=2)
+
     small = min(66, options.pairs)
     every = options.pairs
     rows: dict[str, tuple[int, Callable[[], object]]] = {
         "fill the same memory (the limit)": (every, partial(out.fill, 7)),
+        "fill the same memory, 2 threads": (every, fill_by_two),
         "nw_matrices": (every, ours),
         "nw_matrices, 2 threads": (every, partial(ours, threads=2)),
         "nw_matrices, unit costs": (every, partial(ours, match=0)),
