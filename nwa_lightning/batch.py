@@ -6,7 +6,7 @@ A batch holds each sequence once and says by row numbers which of them are paire
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from nwa_lightning.alignment import edit_distances, nw_matrices
@@ -217,14 +217,44 @@ class StepSampler(DistributedSampler[PairBatch]):
         steps: Steps of an epoch, the same on every rank.
         world_size: Number of processes.
         rank: Of this process.
-        fresh: Whether every epoch has new batch numbers (training) or the same ones.
+        first: Gives the number of the first step when the first batch is asked for, from that after the epochs so far.
+            By default every epoch has the same batches.
     """
 
-    def __init__(self, steps: int, *, world_size: int = 1, rank: int = 0, fresh: bool = False) -> None:
+    def __init__(
+        self, steps: int, *, world_size: int = 1, rank: int = 0, first: Callable[[int], int] | None = None
+    ) -> None:
         super().__init__(range(steps * world_size), num_replicas=world_size, rank=rank, shuffle=False)  # type: ignore[arg-type]
-        self.fresh = fresh
+        self.first = first
 
     def __iter__(self) -> Iterator[int]:  # type: ignore[override]
-        first = self.epoch * len(self) if self.fresh else 0
+        first = self.first(self.epoch * len(self)) if self.first is not None else 0
         for step in range(first, first + len(self)):
             yield step * self.num_replicas + self.rank
+
+
+class BatchLoader(DataLoader[PairBatch]):
+    """Loads batches by their numbers, and leaves the random numbers of the training alone.
+
+    The two methods tell Lightning that a run may go on in the middle of an epoch: which batch comes next is known to
+    whoever gave the sampler its ``first``.
+    """
+
+    def __init__(self, dataset: Dataset[PairBatch], sampler: Sampler[int], num_workers: int = 0) -> None:
+        # A loader draws a seed for its workers, from the global generator if it is given none.
+        generator = torch.Generator()
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            generator=generator,
+        )
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing."""

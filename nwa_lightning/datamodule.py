@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
 from nwa_lightning.alignment import check_scores
 from nwa_lightning.alphabet import ALPHABETS
-from nwa_lightning.batch import DrawnPairs, FixedPairs, PairBatch, Scores, SingleSequences, StepSampler
+from nwa_lightning.batch import BatchLoader, DrawnPairs, FixedPairs, PairBatch, Scores, SingleSequences, StepSampler
 from nwa_lightning.errors import InputError
+from nwa_lightning.resume import random_state, set_random_state
 from nwa_lightning.sequences import OnInvalid, Sequences, Split, load_sequences, split_sequences
 
 
@@ -91,6 +93,7 @@ class NWADataModule(LightningDataModule):
         self.alphabet = ALPHABETS[alphabet]
         check_scores(self.max_length, **self.scores._asdict())
         self._split: Split | None = None
+        self._random_state: dict[str, Any] | None = None
 
     @property
     def max_length(self) -> int:
@@ -115,7 +118,28 @@ class NWADataModule(LightningDataModule):
             seed=self.seed,
         )
         steps = max(1, len(self.split.train) // (dataset.batch_size * self._world_size))
-        return self._loader(dataset, steps, fresh=True, num_workers=self.num_workers)
+        return self._loader(dataset, steps, first=self._next_step, num_workers=self.num_workers)
+
+    def _next_step(self, after_epochs: int) -> int:
+        """Number of the coming training step; a resumed run takes up its random numbers here, just before the step."""
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None
+        if self.trainer is None:
+            return after_epochs
+        done: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return done
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the random number generators."""
+        return {"random": random_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states of the random number generators until training goes on.
+
+        With several processes they are left alone: those of the first one, which wrote the checkpoint, are not the others'.
+        """
+        self._random_state = state_dict["random"] if self._world_size == 1 else None
 
     def val_dataloader(self) -> DataLoader[PairBatch]:
         """All pairs within groups of ``val_group``."""
@@ -135,13 +159,20 @@ class NWADataModule(LightningDataModule):
         return self._loader(dataset, -(-len(dataset) // self._world_size))
 
     def _loader(
-        self, dataset: Dataset[PairBatch], steps: int, *, fresh: bool = False, num_workers: int = 0
+        self,
+        dataset: Dataset[PairBatch],
+        steps: int,
+        *,
+        first: Callable[[int], int] | None = None,
+        num_workers: int = 0,
     ) -> DataLoader[PairBatch]:
+        if self.trainer is not None and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
+            # Lightning wants the sampler of an overfitting run to be sequential, so that its batches stay the same.
+            same = Subset(dataset, range(steps * self._world_size))
+            return BatchLoader(same, SequentialSampler(same), num_workers)
         rank = self.trainer.global_rank if self.trainer is not None else 0
-        sampler = StepSampler(steps, world_size=self._world_size, rank=rank, fresh=fresh)
-        return DataLoader(
-            dataset, batch_size=None, sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0
-        )
+        sampler = StepSampler(steps, world_size=self._world_size, rank=rank, first=first)
+        return BatchLoader(dataset, sampler, num_workers)  # type: ignore[arg-type]  # DistributedSampler yields numbers
 
     @property
     def _world_size(self) -> int:

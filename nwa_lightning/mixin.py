@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from nwa_lightning.alphabet import PADDING
 from nwa_lightning.batch import PairBatch
-from nwa_lightning.functional import nw_target, row_jsd
 from nwa_lightning.head import NWAHead
+from nwa_lightning.term import (
+    HEAD_NAME,
+    add_term,
+    attention_maps,
+    call_step,
+    captured_embeddings,
+    check_head_is_trained,
+    nwa_divergence,
+    unique_embeddings,
+)
 
 if TYPE_CHECKING:
     _Base = LightningModule
@@ -121,80 +126,37 @@ class NWAMixin(_Base):
         self._nwa_called = True
         if self.nwa_head is None or self.nwa_weight is None:
             return embeddings.sum() * 0.0
-        pairs = batch.nw_pairs
-        if len(pairs) == 0:
-            touched = sum((parameter.sum() for parameter in self.nwa_head.parameters()), embeddings.sum())
-            return touched * 0.0
-        if len(embeddings) != len(batch.tokens):
-            raise ValueError(
-                f"Expected one embedding per row of batch.tokens ({len(batch.tokens)}) but got {len(embeddings)}; encode "
-                f"batch.tokens, not each pair."
-            )
-        rows = int(pairs.max()) + 1
-        size = batch.tokens.shape[1]
-        logits = self.nwa_head(embeddings[:rows], batch.lengths[:rows], pairs, size)
-        inside = torch.arange(size, device=pairs.device) <= batch.lengths[:rows, None]
-        divergence = row_jsd(
-            logits, batch.nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=self.nwa_temperature
-        ).mean()
+        divergence = nwa_divergence(self.nwa_head, embeddings, batch, self.nwa_temperature)
         if self._trainer is not None and self.trainer.training:
-            self.log("train/nwa_loss", divergence.detach(), batch_size=len(pairs))
+            self.log("train/nwa_loss", divergence.detach(), batch_size=max(1, len(batch.nw_pairs)))
         return self.nwa_weight * divergence
 
     def training_step(self, batch: PairBatch, *args: Any, **kwargs: Any) -> Any:
         """Their step, plus the term, unless their step called ``nwa_loss`` itself."""
         self._nwa_called = False
+        step = super().training_step
         if self.nwa_head is None:
-            return super().training_step(batch, *args, **kwargs)
-        with self._captured_embeddings() as outputs:
-            result = super().training_step(batch, *args, **kwargs)
-        if self._nwa_called or result is None:
+            return call_step(step, batch, *args, **kwargs)
+        with captured_embeddings(self, self.nwa_encoder) as outputs:
+            result = call_step(step, batch, *args, **kwargs)
+        if self._nwa_called or (result is None and self.automatic_optimization):
             return result
         if not self.automatic_optimization:
             raise RuntimeError(
                 "Expected automatic optimization: with manual optimization there is no loss to add to; call "
                 "self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
             )
-        if not isinstance(batch, PairBatch):
-            raise TypeError(f"Expected a PairBatch (NWADataModule makes them) but got {type(batch).__name__}.")
-        term = self.nwa_loss(_unique_embeddings(outputs, batch, self.nwa_encoder), batch)
-        if isinstance(result, Tensor):
-            return result + term
-        return {**result, "loss": result["loss"] + term}
-
-    @contextmanager
-    def _captured_embeddings(self) -> Iterator[list[Tensor]]:
-        """Collect what the encoder returns while their step runs."""
-        outputs: list[Tensor] = []
-        try:
-            encoder = self.get_submodule(self.nwa_encoder)
-        except AttributeError:
-            children = ", ".join(name for name, _ in self.named_children() if name != "nwa_head")
-            raise AttributeError(
-                f"Expected a submodule named {self.nwa_encoder!r} that returns the embeddings but found {children}; "
-                f"name it with nwa_encoder=..."
-            ) from None
-        handle = encoder.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-        try:
-            yield outputs
-        finally:
-            handle.remove()
+        return add_term(result, self.nwa_loss(unique_embeddings(outputs, batch, self.nwa_encoder), batch))
 
     def on_train_start(self) -> None:
         """Check that an optimizer trains the head."""
         super().on_train_start()
-        if self.nwa_head is None:
-            return
-        groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
-        held = {id(parameter) for group in groups for parameter in group["params"]}
-        trainable = {name: value for name, value in self.nwa_head.named_parameters() if value.requires_grad}
-        missing = [name for name, value in trainable.items() if id(value) not in held]
-        if missing:
-            raise RuntimeError(
-                f"Expected every parameter of nwa_head in an optimizer but {len(missing)} are in none, such as "
-                f"nwa_head.{missing[0]}; in configure_optimizers use self.parameters() or "
-                f"self.nwa_param_groups(lr=..., nwa_lr=...), or pass nwa_weight=None to train without the head."
+        if self.nwa_head is not None:
+            remedy = (
+                "in configure_optimizers use self.parameters() or self.nwa_param_groups(lr=..., nwa_lr=...), or pass "
+                "nwa_weight=None to train without the head."
             )
+            check_head_is_trained(self.nwa_head, self, remedy)
 
     def nwa_attention(self, tokens: Tensor, pairs: Tensor) -> Tensor:
         """Attention maps, for looking at.
@@ -211,9 +173,7 @@ class NWAMixin(_Base):
         """
         if self.nwa_head is None:
             raise RuntimeError("Expected a model with a head but it was built with nwa_weight=None.")
-        inside = tokens != PADDING
-        logits = self.nwa_head(self.encode(tokens), inside.sum(dim=1) - 1, pairs, tokens.shape[1])
-        return nw_target(logits, column_mask=inside[pairs[:, 1]])
+        return attention_maps(self.nwa_head, self.encode(tokens), tokens, pairs)
 
     def nwa_param_groups(self, *, lr: float, nwa_lr: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: the model at ``lr``, the head at ``nwa_lr``."""
@@ -224,27 +184,4 @@ class NWAMixin(_Base):
 
     def encoder_state_dict(self) -> dict[str, Tensor]:
         """The state of the model without the head: what inference needs."""
-        return {name: value for name, value in self.state_dict().items() if not name.startswith("nwa_head.")}
-
-
-def _unique_embeddings(outputs: list[Tensor], batch: PairBatch, encoder: str) -> Tensor:
-    """One embedding per row of ``batch.tokens`` from what the encoder returned during a step.
-
-    A step that encoded both sides of the pairs has several for most sequences: the first one counts.
-    """
-    unique, pairs = len(batch.tokens), len(batch.pairs)
-    if any(not isinstance(output, Tensor) or output.ndim != 2 for output in outputs):
-        raise TypeError(f"Expected {encoder} to return one tensor of embeddings, (rows, m); name another nwa_encoder.")
-    rows = [len(output) for output in outputs]
-    if rows == [unique]:
-        return outputs[0]
-    if rows not in ([pairs, pairs], [2 * pairs]):
-        raise RuntimeError(
-            f"Expected {encoder} to be called once with {unique} rows (batch.tokens), or for both sides of the "
-            f"{pairs} pairs (batch.left, batch.right), but it was called with {rows} rows; call "
-            f"self.nwa_loss(embeddings, batch) in your training_step instead."
-        )
-    places = torch.arange(2 * pairs, device=batch.pairs.device)
-    first = places.new_full((unique,), 2 * pairs).scatter_reduce(0, batch.pairs.T.reshape(-1), places, "amin")
-    # A sequence in no pair has no embedding; it is in no map either, so any row will do for it.
-    return torch.cat(outputs)[first.clamp(max=2 * pairs - 1)]
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(f"{HEAD_NAME}.")}

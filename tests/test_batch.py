@@ -87,7 +87,7 @@ def test_every_epoch_and_every_seed_has_fresh_batches(reads):
 def test_ranks_draw_different_numbers_and_equally_many():
     drawn = []
     for rank in range(3):
-        sampler = StepSampler(4, world_size=3, rank=rank, fresh=True)
+        sampler = StepSampler(4, world_size=3, rank=rank, first=lambda after_epochs: after_epochs)
         for epoch in range(2):
             sampler.set_epoch(epoch)
             drawn.append(list(sampler))

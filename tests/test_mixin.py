@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from nwa_lightning import EditDistanceModel, NWADataModule, NWAMixin, PairBatch
 from nwa_lightning.encoders import NeuroSEEDCNN
 from nwa_lightning.functional import row_jsd
-from nwa_lightning.mixin import _unique_embeddings
+from nwa_lightning.term import unique_embeddings
 
 NWA = {"nwa_embedding_dim": 16, "nwa_max_length": 32}
 
@@ -162,7 +162,7 @@ def test_manual_optimization_is_refused_with_a_remedy(with_nwa, batch):
 
 
 def test_wrong_encoder_name(with_nwa, batch):
-    with pytest.raises(AttributeError, match=r"submodule named 'body' .* found encoder; name it with nwa_encoder"):
+    with pytest.raises(AttributeError, match=r"submodule named 'body' .* found encoder, encoder.0, .*; name it with"):
         with_nwa(nwa_encoder="body", **NWA).training_step(batch, 0)
 
 
@@ -171,7 +171,7 @@ def test_wrong_number_of_embeddings(with_nwa, batch):
     with pytest.raises(ValueError, match=r"one embedding per row of batch.tokens \(16\) but got 3"):
         model.nwa_loss(torch.randn(3, 16), batch)
     with pytest.raises(RuntimeError, match=r"called once with 16 rows.* but it was called with \[120\] rows"):
-        _unique_embeddings([torch.randn(120, 16)], batch, "encoder")
+        unique_embeddings([torch.randn(120, 16)], batch, "encoder")
 
 
 def test_a_batch_of_another_kind(with_nwa, batch):
@@ -204,7 +204,7 @@ def test_parameter_groups_cover_all_and_the_encoder_state_has_no_head(theirs, wi
 
 def test_a_sequence_is_taken_from_its_first_occurrence(batch):
     marks = torch.arange(240.0)[:, None].expand(240, 2)
-    found = _unique_embeddings([marks[:120], marks[120:]], batch, "encoder")[:, 0].tolist()
+    found = unique_embeddings([marks[:120], marks[120:]], batch, "encoder")[:, 0].tolist()
     flat = batch.pairs.T.flatten().tolist()
     assert found == [flat.index(row) for row in range(16)]
     assert isinstance(batch, PairBatch)

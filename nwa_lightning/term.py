@@ -1,0 +1,167 @@
+"""The NWA term of a training step: what NWAMixin and NWACallback have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor, nn
+
+from nwa_lightning.alphabet import PADDING
+from nwa_lightning.batch import PairBatch
+from nwa_lightning.functional import nw_target, row_jsd
+from nwa_lightning.head import NWAHead
+
+HEAD_NAME = "nwa_head"
+
+
+def nwa_divergence(head: NWAHead, embeddings: Tensor, batch: PairBatch, temperature: float) -> Tensor:
+    """L_nw (eq. 5 of Lee & No, 2024): the row-wise divergence of map and matrix, summed over rows, averaged over pairs.
+
+    Args:
+        head: Draws the maps.
+        embeddings: ``(U, m)``, one row per row of ``batch.tokens``.
+        batch: With ``(Q, L, L)`` matrices of its first Q pairs.
+        temperature: Divides the scores of the matrices before their row softmax.
+
+    Returns:
+        A scalar that depends on every parameter of the head, also for Q = 0, so that no process of a distributed run
+        waits for a gradient.
+
+    Raises:
+        ValueError: If there are not as many embeddings as sequences.
+    """
+    pairs = batch.nw_pairs
+    if len(pairs) == 0:
+        touched = sum((parameter.sum() for parameter in head.parameters()), embeddings.sum())
+        return touched * 0.0
+    if len(embeddings) != len(batch.tokens):
+        raise ValueError(
+            f"Expected one embedding per row of batch.tokens ({len(batch.tokens)}) but got {len(embeddings)}; encode "
+            f"batch.tokens, not each pair."
+        )
+    rows = int(pairs.max()) + 1
+    size = batch.tokens.shape[1]
+    logits = head(embeddings[:rows], batch.lengths[:rows], pairs, size)
+    inside = torch.arange(size, device=pairs.device) <= batch.lengths[:rows, None]
+    return row_jsd(logits, batch.nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=temperature).mean()
+
+
+def call_step(step: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call somebody's ``training_step``, which may or may not want ``batch_idx`` besides the batch."""
+    wants_more = is_param_in_hook_signature(step, "batch_idx", min_args=2)
+    return step(batch, *args, **kwargs) if wants_more else step(batch)
+
+
+def add_term(result: Any, term: Tensor) -> Any:
+    """Add the term to what a ``training_step`` returned: a loss, or a dict with "loss"."""
+    if isinstance(result, Tensor):
+        return result + term
+    if isinstance(result, dict) and isinstance(result.get("loss"), Tensor):
+        return {**result, "loss": result["loss"] + term}
+    raise TypeError(f'Expected training_step to return a loss or a dict with "loss" but got {type(result).__name__}.')
+
+
+@contextmanager
+def captured_embeddings(module: LightningModule, encoder: str) -> Iterator[list[Tensor]]:
+    """Collect what a submodule returns while a step runs.
+
+    Args:
+        module: The model.
+        encoder: Dotted name of its submodule that returns the embeddings.
+
+    Raises:
+        AttributeError: If there is no such submodule.
+    """
+    outputs: list[Tensor] = []
+    try:
+        found = module.get_submodule(encoder)
+    except AttributeError:
+        names = [name for name, _ in module.named_modules() if name and name.split(".")[0] != HEAD_NAME]
+        listed = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
+        raise AttributeError(
+            f"Expected a submodule named {encoder!r} that returns the embeddings but found {listed}; name it with "
+            f"encoder=... (NWACallback) or nwa_encoder=... (NWAMixin)."
+        ) from None
+    handle = found.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def unique_embeddings(outputs: list[Tensor], batch: Any, encoder: str) -> Tensor:
+    """One embedding per row of ``batch.tokens`` from what the encoder returned during a step.
+
+    A step that encoded both sides of the pairs has several for most sequences: the first one counts.
+
+    Args:
+        outputs: What the encoder returned, call by call.
+        batch: Of the step.
+        encoder: Its name, for messages.
+
+    Raises:
+        TypeError: If the batch is no ``PairBatch``, or an output is not ``(rows, m)``.
+        RuntimeError: If the calls fit neither the sequences nor the sides of the pairs.
+    """
+    if not isinstance(batch, PairBatch):
+        raise TypeError(f"Expected a PairBatch (NWADataModule makes them) but got {type(batch).__name__}.")
+    unique, pairs = len(batch.tokens), len(batch.pairs)
+    for output in outputs:
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise TypeError(
+                f"Expected {encoder} to return one tensor of embeddings, (rows, m), but got {found}; name the submodule "
+                f"that does."
+            )
+    rows = [len(output) for output in outputs]
+    if rows == [unique]:
+        return outputs[0]
+    if rows not in ([pairs, pairs], [2 * pairs]):
+        raise RuntimeError(
+            f"Expected {encoder} to be called once with {unique} rows (batch.tokens), or for both sides of the "
+            f"{pairs} pairs (batch.left, batch.right), but it was called with {rows} rows; with NWAMixin, call "
+            f"self.nwa_loss(embeddings, batch) in your training_step instead."
+        )
+    places = torch.arange(2 * pairs, device=batch.pairs.device)
+    first = places.new_full((unique,), 2 * pairs).scatter_reduce(0, batch.pairs.T.reshape(-1), places, "amin")
+    # A sequence in no pair has no embedding; it is in no map either, so any row will do for it.
+    return torch.cat(outputs)[first.clamp(max=2 * pairs - 1)]
+
+
+def check_head_is_trained(head: nn.Module, module: LightningModule, remedy: str) -> None:
+    """Make sure that every trainable parameter of the head is in an optimizer.
+
+    Raises:
+        RuntimeError: With the remedy, if one is not.
+    """
+    groups = [group for optimizer in module.trainer.optimizers for group in optimizer.param_groups]
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    trainable = {name: value for name, value in head.named_parameters() if value.requires_grad}
+    missing = [name for name, value in trainable.items() if id(value) not in held]
+    if missing:
+        raise RuntimeError(
+            f"Expected every parameter of {HEAD_NAME} in an optimizer but {len(missing)} are in none, such as "
+            f"{HEAD_NAME}.{missing[0]}; {remedy}"
+        )
+
+
+def attention_maps(head: NWAHead, embeddings: Tensor, tokens: Tensor, pairs: Tensor) -> Tensor:
+    """Attention maps, for looking at.
+
+    Args:
+        head: Draws them.
+        embeddings: ``(U, m)``.
+        tokens: ``(U, L)`` tokens of the embedded sequences.
+        pairs: ``(Q, 2)`` rows: first (rows of the map), second (columns).
+
+    Returns:
+        ``(Q, L, L)`` maps whose rows sum to 1; columns after the end of the second sequence are 0.
+    """
+    inside = tokens != PADDING
+    logits = head(embeddings, inside.sum(dim=1) - 1, pairs, tokens.shape[1])
+    return nw_target(logits, column_mask=inside[pairs[:, 1]])
