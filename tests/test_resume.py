@@ -34,7 +34,7 @@ def noisy(theirs):
             self.encoder.append(nn.Dropout(0.2))
 
         def training_step(self, batch, batch_idx):
-            scale = 1 + 0.1 * (random.random() + np.random.random())
+            scale = 1 + 0.1 * (random.random() + np.random.random())  # noqa: NPY002
             return scale * super().training_step(batch, batch_idx)
 
     return Noisy
@@ -158,6 +158,6 @@ def test_sigterm_leaves_a_checkpoint_to_resume_from(noisy, reads, tmp_path):
 def test_random_states_survive_a_file(tmp_path):
     state = random_state()
     torch.save(state, tmp_path / "state.pt")
-    expected = torch.rand(3).tolist(), np.random.random(3).tolist(), random.random()
+    expected = torch.rand(3).tolist(), np.random.random(3).tolist(), random.random()  # noqa: NPY002
     set_random_state(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert (torch.rand(3).tolist(), np.random.random(3).tolist(), random.random()) == expected
+    assert (torch.rand(3).tolist(), np.random.random(3).tolist(), random.random()) == expected  # noqa: NPY002
