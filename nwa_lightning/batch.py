@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from nwa_lightning.alignment import edit_distances, nw_matrices
@@ -234,23 +234,10 @@ class StepSampler(DistributedSampler[PairBatch]):
 
 
 class BatchLoader(DataLoader[PairBatch]):
-    """Loads batches by their numbers, and leaves the random numbers of the training alone.
+    """A loader that tells Lightning that a run may go on in the middle of an epoch.
 
-    The two methods tell Lightning that a run may go on in the middle of an epoch: which batch comes next is known to
-    whoever gave the sampler its ``first``.
+    Which batch comes next is known to whoever gave the sampler its ``first``, so there is no state to keep.
     """
-
-    def __init__(self, dataset: Dataset[PairBatch], sampler: Sampler[int], num_workers: int = 0) -> None:
-        # A loader draws a seed for its workers, from the global generator if it is given none.
-        generator = torch.Generator()
-        super().__init__(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            generator=generator,
-        )
 
     def state_dict(self) -> dict[str, int]:
         """Nothing."""

@@ -102,6 +102,7 @@ class NWACallback(Callback):
     def _with_term(self, pl_module: LightningModule) -> Any:
         step = pl_module.training_step
 
+        # Only the model's own step is compiled where torch.compile was asked for.
         @wraps(step)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
             with captured_embeddings(pl_module, self.encoder) as outputs:

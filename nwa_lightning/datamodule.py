@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
@@ -166,13 +167,20 @@ class NWADataModule(LightningDataModule):
         first: Callable[[int], int] | None = None,
         num_workers: int = 0,
     ) -> DataLoader[PairBatch]:
+        options: dict[str, Any] = {
+            "batch_size": None,
+            "num_workers": num_workers,
+            "persistent_workers": num_workers > 0,
+            # Without its own, a loader takes a number from the global generator, that of the training, at every start.
+            "generator": torch.Generator(),
+        }
         if self.trainer is not None and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
             # Lightning wants the sampler of an overfitting run to be sequential, so that its batches stay the same.
             same = Subset(dataset, range(steps * self._world_size))
-            return BatchLoader(same, SequentialSampler(same), num_workers)
+            return BatchLoader(same, sampler=SequentialSampler(same), **options)
         rank = self.trainer.global_rank if self.trainer is not None else 0
         sampler = StepSampler(steps, world_size=self._world_size, rank=rank, first=first)
-        return BatchLoader(dataset, sampler, num_workers)  # type: ignore[arg-type]  # DistributedSampler yields numbers
+        return BatchLoader(dataset, sampler=sampler, **options)
 
     @property
     def _world_size(self) -> int:

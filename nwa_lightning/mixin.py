@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
@@ -109,6 +110,8 @@ class NWAMixin(_Base):
         embeddings: Tensor = self.get_submodule(self.nwa_encoder)(tokens)
         return embeddings
 
+    # Neither the compiled kernel nor self.log can be traced by torch.compile.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def nwa_loss(self, embeddings: Tensor, batch: PairBatch) -> Tensor:
         """The weighted term ``nwa_weight * L_nw`` (eq. 5 and 6 of the paper), ready to add to a loss.
 

@@ -91,10 +91,14 @@ class EditDistanceModel(NWAMixin, LightningModule):
         """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""
         embeddings = self.encode(batch.tokens)
         encoder_loss = edit_distance_loss(self._distance(embeddings, batch.pairs), batch.distance, self.length)
-        loss = encoder_loss + self.nwa_loss(embeddings, batch)
-        values = {"train/encoder_loss": encoder_loss.detach(), "train/loss": loss.detach()}
-        self.log_dict(values, batch_size=len(batch.pairs))
+        loss: Tensor = encoder_loss + self.nwa_loss(embeddings, batch)
+        self._log_losses(encoder_loss.detach(), loss.detach(), len(batch.pairs))
         return loss
+
+    # Lightning's logging cannot be traced by torch.compile.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _log_losses(self, encoder_loss: Tensor, loss: Tensor, pairs: int) -> None:
+        self.log_dict({"train/encoder_loss": encoder_loss, "train/loss": loss}, batch_size=pairs)
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Feed the ``val/`` metrics."""

@@ -6,9 +6,9 @@ import textwrap
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, StochasticWeightAveraging
 
-from nwa_lightning import InputError, NWACallback, NWADataModule, NWAMixin, NWAWeightSchedule
+from nwa_lightning import InputError, NWACallback, NWADataModule, NWAHead, NWAMixin, NWAWeightSchedule
 from nwa_lightning.callbacks import nwa_of
 
 HEAD = {"embedding_dim": 16, "max_length": 32}
@@ -26,6 +26,16 @@ class Curve(Callback):
         if not isinstance(pl_module, NWAMixin) and not any(isinstance(c, NWACallback) for c in trainer.callbacks):
             return
         self.weights.append(nwa_of(trainer, pl_module).nwa_weight)
+
+
+class Seen(Callback):
+    """The batches that came, by their tokens."""
+
+    def __init__(self):
+        self.first_tokens = set()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.first_tokens.add(batch.tokens.numpy().tobytes())
 
 
 def fit(model, data, *callbacks, steps=8, ckpt_path=None, **options):
@@ -167,8 +177,11 @@ def test_the_checkpoint_loads_where_this_package_cannot_be_imported(theirs, read
     assert float(done.stdout) == model.encoder[2].weight.sum().item()
 
 
-def test_two_processes_give_the_gradients_of_one_and_need_no_flag(theirs, reads, tmp_path):
-    """Plain DDP on two CPU processes against one process on the joined batches."""
+@pytest.mark.parametrize(
+    ("way", "strategy"), [("callback", "ddp"), ("mixin", "ddp"), ("callback", "ddp_find_unused_parameters_true")]
+)
+def test_two_processes_give_the_gradients_of_one(reads, tmp_path, way, strategy):
+    """Two CPU processes against one process on the joined batches; plain DDP needs no other flag."""
     script = tmp_path / "run.py"
     script.write_text(
         textwrap.dedent(
@@ -178,21 +191,29 @@ def test_two_processes_give_the_gradients_of_one_and_need_no_flag(theirs, reads,
             import torch
             from conftest import Theirs
             from lightning.pytorch import Trainer
-            from nwa_lightning import NWACallback, NWADataModule
+            from nwa_lightning import NWACallback, NWADataModule, NWAMixin
 
             class SGD(Theirs):
                 def configure_optimizers(self):
                     return torch.optim.SGD(self.parameters(), lr=0.1)
 
+            class WithNWA(NWAMixin, SGD):
+                pass
+
             torch.manual_seed(0)
-            model, nwa = SGD(), NWACallback(embedding_dim=16, max_length=32, weight=0.01)
+            callbacks = []
+            if {way!r} == "mixin":
+                model = nwa = WithNWA(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.01)
+            else:
+                model, nwa = SGD(), NWACallback(embedding_dim=16, max_length=32, weight=0.01)
+                callbacks = [nwa]
             processes = int(sys.argv[1])
             trainer = Trainer(
-                accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto", max_steps=1,
+                accelerator="cpu", devices=processes, strategy={strategy!r} if processes > 1 else "auto", max_steps=1,
                 accumulate_grad_batches=2 if processes == 1 else 1, logger=False, enable_checkpointing=False,
                 enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+                callbacks=callbacks,
             )
-            trainer.callbacks.append(nwa)
             trainer.fit(model, NWADataModule({str(reads)!r}, batch_size=16, nwa_sequences=6))
             if trainer.is_global_zero:
                 torch.save([model.state_dict(), nwa.nwa_head.state_dict()], sys.argv[2])
@@ -208,6 +229,56 @@ def test_two_processes_give_the_gradients_of_one_and_need_no_flag(theirs, reads,
     for one, two in zip(*found, strict=True):
         for name, value in one.items():
             torch.testing.assert_close(two[name], value, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of the tracing itself
+@pytest.mark.parametrize("way", ["mixin", "callback"])
+def test_a_compiled_model_trains(theirs, with_nwa, reads, way):
+    torch.manual_seed(0)
+    nwa = NWACallback(weight=0.1, **HEAD)
+    mixed = way == "mixin"
+    model = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.1) if mixed else theirs()
+    curve = Curve()
+    fit(torch.compile(model, backend="eager"), fresh(reads), *([] if mixed else [nwa]), curve, steps=3)
+    torch.manual_seed(0)
+    plain, expected = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.1), Curve()
+    fit(plain, fresh(reads), expected, steps=3)
+    assert curve.losses == pytest.approx(expected.losses, rel=1e-5)
+
+
+FLAGS = {
+    "accumulate": {"accumulate_grad_batches": 2},
+    "clip": {"gradient_clip_val": 0.1},
+    "bf16": {"precision": "bf16-mixed"},
+    "double": {"precision": "64-true"},
+    "overfit": {"overfit_batches": 2},
+    "fast": {"fast_dev_run": True, "max_steps": -1},
+    "limit": {"limit_train_batches": 2, "max_steps": 5},
+    "stop": {"callbacks": EarlyStopping("train/nwa_loss", check_on_train_epoch_end=True)},
+}
+
+
+@pytest.mark.parametrize("way", ["mixin", "callback"])
+@pytest.mark.parametrize("flag", FLAGS)
+def test_flags_of_the_trainer(theirs, with_nwa, reads, way, flag):
+    torch.manual_seed(0)
+    options = dict(FLAGS[flag])
+    callbacks = [copy.deepcopy(options.pop("callbacks"))] if "callbacks" in options else []
+    if way == "mixin":
+        model = nwa = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.1)
+    else:
+        model, nwa = theirs(), NWACallback(weight=0.1, **HEAD)
+        callbacks.append(nwa)
+    torch.manual_seed(0)
+    start = NWAHead(16, 32).merge
+    seen = Seen()
+    trainer = fit(model, fresh(reads), *callbacks, seen, **options)
+    assert not torch.equal(nwa.nwa_head.merge, start.to(nwa.nwa_head.merge.dtype))
+    assert torch.isfinite(trainer.callback_metrics["train/nwa_loss"])
+    if flag == "overfit":
+        assert len(seen.first_tokens) == 2, "the same batches in every epoch"
+    elif flag == "accumulate":
+        assert len(seen.first_tokens) > 1.5 * trainer.global_step
 
 
 def test_weight_averaging_copies_the_model_beside_the_callback(theirs, reads):

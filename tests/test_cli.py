@@ -8,12 +8,13 @@ import pytest
 import torch
 import yaml
 
-from nwa_lightning import EditDistanceModel, __version__
+from nwa_lightning import EditDistanceModel, NeuroSEEDTransformer, __version__
 from nwa_lightning.cli import NWACLI, main
 
 CONFIGS = sorted((Path(__file__).parents[1] / "examples" / "configs").glob("*.yaml"))
 
 # Small encoders, little data, few steps: what is tested is that the parts fit.
+QUICK = ["--trainer.fast_dev_run=true", "--trainer.enable_progress_bar=false"]
 SMALL = ["--model.encoder.layers=2", "--model.encoder.channels=8", "--trainer.enable_progress_bar=false"]
 
 
@@ -67,6 +68,162 @@ def test_the_longest_length_and_the_alphabet_flow_into_the_model(reads, here):
     assert isinstance(cli.model, EditDistanceModel)
 
 
+def test_the_transformer_by_its_short_name(reads, here):
+    options = [f"--data.data={reads}", "--model.encoder=NeuroSEEDTransformer", "--model.encoder.layers=1", *QUICK]
+    main(["fit", *options, "--data.batch_size=16", "--model.encoder.positions=sinusoidal"])
+    encoder = NWACLI([*options, "--model.encoder.window=2"], run=False).model.encoder
+    assert isinstance(encoder, NeuroSEEDTransformer)
+    assert len(encoder.features.layers) == 1
+    assert encoder.max_length == 32
+
+
+def test_another_encoder_has_its_own_defaults(reads, here, capsys):
+    """The CNN of the defaults has 4 layers too; jsonargparse would hand that number on."""
+    options = [f"--data.data={reads}", "--model.encoder=NeuroSEEDTransformer", *QUICK]
+    cli = NWACLI(options, run=False)
+    assert len(cli.model.encoder.features.layers) == 2
+    assert cli.model.hparams["encoder"]["init_args"]["layers"] == 2
+    with pytest.raises(SystemExit):
+        main(["fit", "--model.encoder=NeuroSEEDTransformer", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"]["encoder"]["init_args"]["layers"] == 2
+
+
+def test_layered_configs_merge(reads, here):
+    (here / "one.yaml").write_text(
+        "model: {class_path: EditDistanceModel, init_args: {nwa_weight: 0.5, lr: 0.25, "
+        "encoder: {class_path: NeuroSEEDTransformer, init_args: {heads: 4, layers: 3}}}}\n"
+    )
+    (here / "two.yaml").write_text(
+        "model: {init_args: {lr: 0.125, encoder: {init_args: {layers: 1}}}}\ndata: {batch_size: 7}\n"
+    )
+    options = ["--config=one.yaml", "--config=two.yaml", f"--data.data={reads}", "--model.homologous=5", *QUICK]
+    cli = NWACLI(options, run=False)
+    assert (cli.model.nwa_weight, cli.model.lr, cli.model.hparams["homologous"]) == (0.5, 0.125, 5)
+    assert (cli.model.encoder.heads, len(cli.model.encoder.features.layers)) == (4, 1)
+    assert cli.datamodule.batch_size == 7
+    main(["fit", *options])
+
+
+def test_printed_config_runs_again(reads, here, capsys):
+    options = [f"--data.data={reads}", "--model.encoder=NeuroSEEDTransformer", "--model.lr=0.5", *QUICK]
+    with pytest.raises(SystemExit):
+        main(["fit", *options, "--print_config"])
+    (here / "printed.yaml").write_text(capsys.readouterr().out)
+    main(["fit", "--config=printed.yaml"])
+    with pytest.raises(SystemExit):
+        main(["fit", "--config=printed.yaml", "--print_config"])
+    assert capsys.readouterr().out.endswith((here / "printed.yaml").read_text())
+
+
+THEIR_MODULE = """
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from nwa_lightning import Encoder
+
+
+class Counts(nn.Module):
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.bag = nn.EmbeddingBag(6, width, padding_idx=0)
+
+    def forward(self, tokens):
+        return self.bag(tokens)
+
+
+class NoEncoder(LightningModule):
+    def __init__(self, lr: float = 0.5):
+        super().__init__()
+        self.save_hyperparameters()
+        self.encoder = Counts()
+
+    def training_step(self, batch, batch_idx):
+        one, two = self.encoder(batch.tokens)[batch.pairs].unbind(1)
+        return ((one - two).norm(dim=1) - batch.distance).square().mean()
+
+
+class WithOptimizer(NoEncoder):
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), self.hparams["lr"])
+
+
+class OtherEncoder(WithOptimizer):
+    def __init__(self, encoder: nn.Module, lr: float = 0.5):
+        super().__init__()
+        self.encoder = encoder
+
+
+class NamedEncoder(WithOptimizer):
+    def __init__(self, encoder: str = "counts", lr: float = 0.5):
+        super().__init__()
+
+
+class CountsEncoder(Encoder):
+    def __init__(self, embedding_dim: int = 8, max_length: int = 9):
+        super().__init__(max_length, embedding_dim, 6)
+        self.counts = Counts(embedding_dim)
+
+    def forward(self, tokens):
+        return self.counts(tokens)
+"""
+
+
+@pytest.fixture
+def their_module(here, monkeypatch):
+    (here / "their_module.py").write_text(THEIR_MODULE)
+    monkeypatch.syspath_prepend(here)
+    yield "their_module"
+    sys.modules.pop("their_module", None)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["WithOptimizer"],
+        ["NoEncoder", "--optimizer=Adam", "--optimizer.lr=0.01"],
+        [
+            "NoEncoder",
+            *("--optimizer=Adam", "--optimizer.lr=0.01", "--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.9"),
+        ],
+        ["OtherEncoder", "--model.encoder=their_module.Counts"],
+        ["NamedEncoder"],
+    ],
+    ids=["no encoder", "optimizer", "scheduler", "other encoder", "named encoder"],
+)
+def test_a_model_of_ones_own(their_module, reads, args):
+    main(["fit", f"--data.data={reads}", f"--model={their_module}.{args[0]}", *args[1:], *QUICK])
+
+
+def test_a_model_of_ones_own_keeps_its_defaults(their_module, reads):
+    options = [f"--data.data={reads}", f"--model={their_module}.WithOptimizer", *QUICK]
+    cli = NWACLI(options, run=False)
+    assert cli.model.hparams["lr"] == 0.5
+    assert NWACLI([*options, "--model.lr=0.25"], run=False).model.hparams["lr"] == 0.25
+
+
+def test_an_encoder_of_ones_own_that_takes_no_vocabulary(their_module, reads):
+    options = [f"--data.data={reads}", f"--model.encoder={their_module}.CountsEncoder", *QUICK]
+    model = NWACLI(options, run=False).model
+    assert model.encoder.max_length == 32
+    assert model.hparams["encoder"]["init_args"] == {"embedding_dim": 8, "max_length": 32}
+
+
+def test_a_bad_argument_of_an_encoder_ends_in_one_line(reads, here, capsys):
+    for args, message in (
+        (
+            ["--model.encoder=NeuroSEEDTransformer", "--model.encoder.segment=0"],
+            "segment: expected at least 1, found 0",
+        ),
+        (["--model.encoder.layers=9"], "Expected max_length of at least 511 for 9 halvings but got 32"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["fit", f"--data.data={reads}", *args, *QUICK])
+        assert stop.value.code == 2
+        assert f"nwa: error: {message}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_example_config_runs(config, here):
     main(["fit", f"--config={config}", "--trainer.fast_dev_run=true", "--trainer.enable_progress_bar=false"])
@@ -102,6 +259,20 @@ def test_fit_test_predict(reads, here, capsys):
     found = np.load(here / "found" / "embeddings.npy")
     assert found.shape == (120, 128)
     assert (here / "found" / "names.txt").read_text().split() == [str(number) for number in range(1, 121)]
+
+
+def test_an_optimizer_of_the_command_line_trains_the_head(reads, here):
+    options = [
+        f"--data.data={reads}",
+        "--data.batch_size=16",
+        *SMALL,
+        "--trainer.logger=false",
+        "--trainer.max_steps=3",
+    ]
+    main(["fit", *options, "--optimizer=Adam", "--optimizer.lr=0.01"])
+    state = torch.load(here / "checkpoints" / "last.ckpt")
+    held = len(state["optimizer_states"][0]["param_groups"][0]["params"])
+    assert held == len(list(EditDistanceModel.load_from_checkpoint(here / "checkpoints" / "last.ckpt").parameters()))
 
 
 def test_two_processes_measure_what_one_does(reads, here):

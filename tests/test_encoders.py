@@ -1,28 +1,54 @@
 import pytest
 import torch
 
-from nwa_lightning import NeuroSEEDCNN
+from nwa_lightning import InputError, NeuroSEEDCNN, NeuroSEEDTransformer
+
+TRANSFORMERS = [
+    {},
+    {"segment": 1, "window": 3},
+    {"segment": 8, "positions": "sinusoidal"},
+    {"segment": 7, "layers": 1, "heads": 3, "hidden_dim": 15, "positions": "sinusoidal", "window": 1},
+]
 
 
-def test_an_embedding_depends_on_its_own_sequence_alone():
-    torch.manual_seed(0)
-    encoder = NeuroSEEDCNN(max_length=40, embedding_dim=24).eval()
-    tokens = torch.randint(2, 6, (5, 31))
+def random_tokens(rows, size, vocabulary=6):
+    tokens = torch.randint(2, vocabulary, (rows, size))
     tokens[:, 0] = 1
+    return tokens
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(NeuroSEEDCNN, {}), *((NeuroSEEDTransformer, options) for options in TRANSFORMERS)]
+)
+@pytest.mark.parametrize("inference", [False, True])
+def test_an_embedding_depends_on_its_own_sequence_alone(kind, options, inference):
+    torch.manual_seed(0)
+    encoder = kind(max_length=40, embedding_dim=24, **options).eval().requires_grad_(not inference)
+    tokens = random_tokens(5, 31)
     tokens[3, 20:] = 0
     together = encoder(tokens)
     assert together.shape == (5, 24)
     torch.testing.assert_close(encoder(tokens[3:4, :20]), together[3:4])
     torch.testing.assert_close(encoder(tokens[:2]), together[:2])
+    torch.testing.assert_close(encoder(torch.nn.functional.pad(tokens, (0, 10))), together)
     other = tokens.clone()
     other[0, 7] = 2 + (other[0, 7] - 1) % 4
     assert not torch.allclose(encoder(other)[0], together[0])
 
 
-def test_every_parameter_learns():
-    encoder = NeuroSEEDCNN(max_length=40, embedding_dim=24)
-    encoder(torch.randint(2, 6, (5, 41))).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in encoder.parameters())
+@pytest.mark.parametrize(
+    ("kind", "options"), [(NeuroSEEDCNN, {}), *((NeuroSEEDTransformer, options) for options in TRANSFORMERS)]
+)
+def test_every_parameter_learns(kind, options):
+    torch.manual_seed(0)
+    encoder = kind(max_length=40, embedding_dim=24, **options)
+    tokens = random_tokens(5, 41)
+    tokens[2, 9:] = 0
+    tokens[3, 1:] = 0  # a sequence without a base
+    encoder(tokens).square().sum().backward()
+    for parameter in encoder.parameters():
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.any()
 
 
 def test_bad_lengths():
@@ -30,3 +56,86 @@ def test_bad_lengths():
         NeuroSEEDCNN(max_length=40)(torch.ones(1, 42, dtype=torch.int64))
     with pytest.raises(ValueError, match="at least 15 for 4 halvings but got 14"):
         NeuroSEEDCNN(max_length=14)
+
+
+@pytest.mark.parametrize("length", [40, 41, 43])
+@pytest.mark.parametrize(("segment", "vocabulary"), [(1, 6), (4, 6), (8, 22)])
+def test_parameters_of_the_transformer(length, segment, vocabulary):
+    """Counted by hand: 16 wide, 16 in the feed-forward layers, two Transformer layers."""
+    encoder = NeuroSEEDTransformer(length, 24, vocabulary, segment=segment)
+    places = 0
+    while places * segment < length:
+        places += 1
+    letters = segment * (vocabulary - 2) * 16 + 16
+    attention = 4 * (16 * 16 + 16)
+    feedforward = 2 * (16 * 16 + 16)
+    norms = 2 * (16 + 16)
+    expected = letters + places * 16 + 2 * (attention + feedforward + norms) + places * 16 * 24 + 24
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == expected
+    sinusoidal = NeuroSEEDTransformer(length, 24, vocabulary, segment=segment, positions="sinusoidal")
+    assert sum(parameter.numel() for parameter in sinusoidal.parameters()) == expected - places * 16
+
+
+@pytest.mark.parametrize(("window", "layers", "reached"), [(2, 1, 2), (2, 2, 4), (1, 3, 3), (None, 1, 9)])
+def test_a_window_limits_what_a_segment_sees(window, layers, reached):
+    torch.manual_seed(0)
+    encoder = NeuroSEEDTransformer(max_length=40, layers=layers, window=window).eval()
+    tokens = random_tokens(1, 41)
+    other = tokens.clone()
+    other[0, 1] = 2 + (other[0, 1] - 1) % 4
+    changed = (encoder.hidden(tokens) - encoder.hidden(other)).abs().amax(dim=(0, 2)) > 0
+    assert changed.tolist() == [True] * (reached + 1) + [False] * (9 - reached)
+
+
+def test_segments_of_padding_are_nothing():
+    torch.manual_seed(0)
+    encoder = NeuroSEEDTransformer(max_length=40).eval()
+    tokens = random_tokens(2, 41)
+    tokens[1, 10:] = 0
+    hidden = encoder.hidden(tokens)
+    assert hidden.shape == (2, 10, 16)
+    assert hidden[1].any(dim=1).tolist() == [True] * 3 + [False] * 7
+    # Neither their places nor what they would look like reach the segments with bases.
+    with torch.no_grad():
+        encoder.positions[3:] += 1
+    torch.testing.assert_close(encoder.hidden(tokens)[1], hidden[1])
+    assert not torch.allclose(encoder.hidden(tokens)[0], hidden[0])
+
+
+def test_positions_tell_equal_segments_apart():
+    for positions in ("learnt", "sinusoidal"):
+        encoder = NeuroSEEDTransformer(max_length=8, positions=positions).eval()
+        hidden = encoder.hidden(torch.tensor([[1, 2, 3, 4, 5, 2, 3, 4, 5]]))
+        assert not torch.allclose(hidden[0, 0], hidden[0, 1])
+
+
+def test_sinusoids():
+    table = NeuroSEEDTransformer(max_length=12, hidden_dim=6, positions="sinusoidal").positions
+    for place in range(3):
+        for pair in range(3):
+            angle = torch.tensor(place / 10_000 ** (2 * pair / 6))
+            torch.testing.assert_close(table[place, 2 * pair], angle.sin())
+            torch.testing.assert_close(table[place, 2 * pair + 1], angle.cos())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": 0}, "max_length: expected at least 1, found 0"),
+        ({"segment": 0}, "segment: expected at least 1, found 0"),
+        ({"layers": 0}, "layers: expected at least 1, found 0"),
+        ({"heads": 0}, "heads: expected at least 1, found 0"),
+        ({"window": 0}, "window: expected at least 1, found 0"),
+        ({"heads": 3}, "hidden_dim: expected a positive multiple of the 3 heads, found 16"),
+        ({"hidden_dim": 0}, "hidden_dim: expected a positive multiple of the 2 heads, found 0"),
+        ({"positions": "none"}, "positions: expected learnt or sinusoidal, found 'none'"),
+    ],
+)
+def test_bad_arguments_of_the_transformer(options, message):
+    with pytest.raises(InputError, match=message):
+        NeuroSEEDTransformer(**{"max_length": 40, **options})
+
+
+def test_too_long_for_the_transformer():
+    with pytest.raises(ValueError, match=r"at most 40 bases \(max_length\) but got 41"):
+        NeuroSEEDTransformer(max_length=40)(torch.ones(1, 42, dtype=torch.int64))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 
-from nwa_lightning.alphabet import DNA, PADDING
+from nwa_lightning.alphabet import DNA, FIRST_LETTER, PADDING
 from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.errors import InputError
 
 
 class NeuroSEEDCNN(Encoder):
@@ -34,7 +39,7 @@ class NeuroSEEDCNN(Encoder):
         super().__init__(max_length, embedding_dim, vocabulary)
         length = (max_length + 1) >> layers
         if length == 0:
-            raise ValueError(
+            raise InputError(
                 f"Expected max_length of at least {2**layers - 1} for {layers} halvings but got {max_length}; use fewer layers."
             )
         self.letters = nn.Embedding(vocabulary, channels, padding_idx=PADDING)
@@ -53,3 +58,107 @@ class NeuroSEEDCNN(Encoder):
         """``(U, m)`` embeddings of ``(U, L)`` tokens; see ``Encoder``."""
         embeddings: Tensor = self.readout(self.features(self.letters(self.pad(tokens)).mT).flatten(1))
         return embeddings
+
+
+class NeuroSEEDTransformer(Encoder):
+    """Segments of letters to hidden vectors; positions, Transformer layers with post-norm and ReLU; one linear layer.
+
+    ``<sos>`` is the same in every sequence and is left out, so that a segment holds nothing but bases. A segment of
+    padding alone is hidden from the others and is 0 before the last layer; it has a place there because that layer has
+    one weight per segment.
+
+    Args:
+        max_length: The most bases a sequence may have.
+        embedding_dim: m, the dimension of the embeddings.
+        vocabulary: Number of token values, padding and ``<sos>`` included.
+        segment: Bases per segment; published are 4 and 8, and 1 attends over single bases.
+        layers: Number of Transformer layers.
+        heads: Of the attention in each layer.
+        hidden_dim: Of the segments.
+        feedforward_dim: Of the Transformer layers.
+        positions: Learnt, or sines and cosines of fixed frequencies.
+        window: Segments attend to those at most this many segments away; null attends to all.
+
+    Raises:
+        InputError: If a number does not fit.
+    """
+
+    def __init__(
+        self,
+        max_length: int,
+        embedding_dim: int = 128,
+        vocabulary: int = DNA.size,
+        segment: int = 4,
+        layers: int = 2,
+        heads: int = 2,
+        hidden_dim: int = 16,
+        feedforward_dim: int = 16,
+        positions: Literal["learnt", "sinusoidal"] = "learnt",
+        window: int | None = None,
+    ) -> None:
+        super().__init__(max_length, embedding_dim, vocabulary)
+        numbers = {"max_length": max_length, "segment": segment, "layers": layers, "heads": heads, "window": window}
+        for name, value in numbers.items():
+            if value is not None and value < 1:
+                raise InputError(f"{name}: expected at least 1, found {value}; give a larger number")
+        if hidden_dim < 1 or hidden_dim % heads:
+            raise InputError(
+                f"hidden_dim: expected a positive multiple of the {heads} heads, found {hidden_dim}; change one of them"
+            )
+        if positions not in ("learnt", "sinusoidal"):
+            raise InputError(f"positions: expected learnt or sinusoidal, found {positions!r}; name one of them")
+        self.segment = segment
+        self.heads = heads
+        segments = -(-max_length // segment)
+        self.letters = nn.Linear(segment * (vocabulary - FIRST_LETTER), hidden_dim)
+        self.positions: Tensor
+        if positions == "learnt":
+            self.positions = nn.Parameter(0.02 * torch.randn(segments, hidden_dim))
+        else:
+            self.register_buffer("positions", _sinusoids(segments, hidden_dim), persistent=False)
+        # Constants are buffers, so that an exported encoder can be moved to another device.
+        self.one_hot: Tensor
+        self.register_buffer("one_hot", torch.eye(vocabulary)[:, FIRST_LETTER:].clone(), persistent=False)
+        places = torch.arange(segments)
+        steps = (places[:, None] - places).abs()
+        self.itself: Tensor
+        self.register_buffer("itself", steps == 0, persistent=False)
+        self.near: Tensor
+        self.register_buffer("near", steps <= (segments if window is None else window), persistent=False)
+        layer = nn.TransformerEncoderLayer(hidden_dim, heads, feedforward_dim, dropout=0.0, batch_first=True)
+        self.features = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.readout = nn.Linear(segments * hidden_dim, embedding_dim)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """One hidden vector per segment.
+
+        Args:
+            tokens: ``(U, L)``; see ``Encoder``.
+
+        Returns:
+            ``(U, S, hidden_dim)`` with S segments that hold ``max_length`` bases; 0 where a segment is padding alone.
+        """
+        segments = len(self.near)
+        bases = nn.functional.pad(self.pad(tokens)[:, 1:], (0, segments * self.segment - self.max_length))
+        bases = bases.reshape(-1, segments, self.segment)
+        # One column per letter: <sos> and padding are 0 in all of them.
+        letters = nn.functional.embedding(bases, self.one_hot).flatten(2)
+        present = (bases != PADDING).any(dim=2)
+        # Every segment sees itself, or the softmax of one that sees nothing would be 0 / 0.
+        hidden_from = ~(self.near & (present[:, None] | self.itself))
+        mask = hidden_from.repeat_interleave(self.heads, dim=0)
+        features = self.features(self.letters(letters) + self.positions, mask, is_causal=False)
+        return torch.where(present[..., None], features, 0.0)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(U, m)`` embeddings of ``(U, L)`` tokens; see ``Encoder``."""
+        embeddings: Tensor = self.readout(self.hidden(tokens).flatten(1))
+        return embeddings
+
+
+def _sinusoids(count: int, size: int) -> Tensor:
+    """``(count, size)`` sines in even columns, cosines in odd ones (Vaswani et al., 2017)."""
+    frequencies = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000) / size))
+    angles = torch.arange(count)[:, None] * frequencies
+    table = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+    return table[:, :size].clone()
