@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch import nn
 
 from nwa_lightning import NWACallback, NWADataModule, NWAMixin, NWAWeightSchedule
@@ -151,6 +152,50 @@ def test_sigterm_leaves_a_checkpoint_to_resume_from(noisy, reads, tmp_path):
     assert not hasattr(model, "nwa_head"), "the callback leaves the model as it was found"
     last = max((tmp_path / "cut").glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
     found = fit(noisy, reads, tmp_path / "cut", "callback", ckpt_path=last)
+    for name, value in whole.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_a_requeued_slurm_job_goes_on(noisy, reads, tmp_path, monkeypatch):
+    """The signal that SLURM sends before the time is up saves a checkpoint, and the next start finds it by itself."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho $* >> {tmp_path}/requeued\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name, value in (("JOB_ID", 7), ("JOB_NAME", "train"), ("NTASKS", 1), ("LOCALID", 0), ("PROCID", 0)):
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+
+    class Time(Callback):
+        """Is up at step 8."""
+
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 8:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                assert (tmp_path / "jobs" / "hpc_ckpt_1.ckpt").exists()
+                raise ZeroDivisionError("the machine is taken away")
+
+    def start(folder, *more):
+        seed_everything(7)
+        model, nwa = noisy(), NWACallback(weight=1e-2, **HEAD)
+        trainer = Trainer(
+            default_root_dir=tmp_path / folder,
+            plugins=[SLURMEnvironment(requeue_signal=signal.SIGUSR1)],
+            max_steps=12,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            callbacks=[nwa, NWAWeightSchedule(warmup=4), *more],
+        )
+        trainer.fit(model, NWADataModule(str(reads), batch_size=16, nwa_sequences=6))
+        return model.state_dict() | nwa.nwa_head.state_dict()
+
+    whole = start("whole")
+    with pytest.raises(ZeroDivisionError):
+        start("jobs", Time())
+    assert (tmp_path / "requeued").read_text().split() == ["requeue", "7"]
+    found = start("jobs")
     for name, value in whole.items():
         assert torch.equal(found[name], value), name
 
