@@ -20,11 +20,15 @@ from nwa_lightning.head import NWAHead
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.term import (
     HEAD_NAME,
+    Weight,
     add_term,
     attention_maps,
+    build_head,
     call_step,
     captured_embeddings,
     check_head_is_trained,
+    find_weight,
+    loss_of,
     nwa_divergence,
     unique_embeddings,
 )
@@ -45,7 +49,7 @@ class NWACallback(Callback):
         max_length: The most bases a sequence may have.
         encoder: Dotted name of the submodule whose output is the ``(rows, m)`` embeddings: of the U sequences of the
             batch (best), or of ``batch.left`` and ``batch.right``, in two calls or joined in one.
-        weight: lambda, the weight of the term.
+        weight: lambda, the weight of the term; "auto" keeps the term at a tenth of the loss it is added to, by a running ratio.
         temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
 
     Attributes:
@@ -58,14 +62,14 @@ class NWACallback(Callback):
         embedding_dim: int,
         max_length: int,
         encoder: str = "encoder",
-        weight: float = 1e-5,
+        weight: Weight = 1e-5,
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
         self.max_length = max_length
         self.encoder = encoder
-        self.nwa_weight = weight
+        self.nwa_weight: Weight = weight
         self.temperature = temperature
         self.nwa_head: NWAHead | None = None
         self._own_step: Any = None
@@ -90,7 +94,7 @@ class NWACallback(Callback):
                 "call self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
             )
         if self.nwa_head is None:
-            self.nwa_head = NWAHead(self.embedding_dim, self.max_length)
+            self.nwa_head = build_head(self.embedding_dim, self.max_length, self.nwa_weight)
         pl_module.add_module(HEAD_NAME, self.nwa_head)
         self._hooks = [
             pl_module.register_state_dict_post_hook(_drop_head),  # type: ignore[no-untyped-call]
@@ -112,8 +116,11 @@ class NWACallback(Callback):
             embeddings = unique_embeddings(outputs, batch, self.encoder)
             head: NWAHead = pl_module.get_submodule(HEAD_NAME)  # type: ignore[assignment]
             divergence = nwa_divergence(head, embeddings, batch, self.temperature)
+            weight = find_weight(head, self.nwa_weight, divergence, loss_of(result))
             pl_module.log("train/nwa_loss", divergence.detach(), batch_size=max(1, len(batch.nw_pairs)))
-            return add_term(result, self.nwa_weight * divergence)
+            if self.nwa_weight == "auto":
+                pl_module.log("train/nwa_weight", weight)
+            return add_term(result, weight * divergence)
 
         return training_step
 
@@ -165,7 +172,7 @@ class NWACallback(Callback):
         self.nwa_weight = state_dict["weight"]
         if state_dict["head"] is not None:
             if self.nwa_head is None:
-                self.nwa_head = NWAHead(self.embedding_dim, self.max_length)
+                self.nwa_head = build_head(self.embedding_dim, self.max_length, self.nwa_weight)
             self.nwa_head.load_state_dict(state_dict["head"])
 
 
@@ -207,7 +214,7 @@ class NWAWeightSchedule(Callback):
         self.warmup = warmup
         self.hold = hold
         self.decay = decay
-        self._full: float | None = None
+        self._full: Weight | None = None
 
     def factor(self, step: int) -> float:
         """Share of the full weight at an optimizer step, from 0 on."""
@@ -223,8 +230,11 @@ class NWAWeightSchedule(Callback):
         holder = nwa_of(trainer, pl_module)
         if self._full is None:
             self._full = holder.nwa_weight
-        if self._full is None:
-            raise RuntimeError("Expected a model with NWA but nwa_weight is None; leave out NWAWeightSchedule.")
+        if self._full is None or self._full == "auto":
+            raise RuntimeError(
+                f"Expected a number that NWAWeightSchedule can scale but nwa_weight is {self._full!r}; set one or leave out "
+                f"NWAWeightSchedule."
+            )
         holder.nwa_weight = self._full * self.factor(trainer.global_step)
         pl_module.log("train/nwa_weight", holder.nwa_weight)
 

@@ -12,11 +12,15 @@ from nwa_lightning.batch import PairBatch
 from nwa_lightning.head import NWAHead
 from nwa_lightning.term import (
     HEAD_NAME,
+    Weight,
     add_term,
     attention_maps,
+    build_head,
     call_step,
     captured_embeddings,
     check_head_is_trained,
+    find_weight,
+    loss_of,
     nwa_divergence,
     unique_embeddings,
 )
@@ -58,7 +62,8 @@ class NWAMixin(_Base):
         *args: Handed on to the next class.
         nwa_embedding_dim: m, the dimension of the embeddings.
         nwa_max_length: The most bases a sequence may have.
-        nwa_weight: lambda, the weight of the term; None builds no head: the exact baseline.
+        nwa_weight: lambda, the weight of the term; "auto" keeps the term at a tenth of the loss it is added to, by a running
+            ratio; None builds no head: the exact baseline.
         nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
         nwa_encoder: Dotted name of the submodule whose output is the ``(rows, m)`` embeddings.
         **kwargs: Handed on to the next class.
@@ -84,7 +89,7 @@ class NWAMixin(_Base):
         *args: Any,
         nwa_embedding_dim: int,
         nwa_max_length: int,
-        nwa_weight: float | None = 1e-5,
+        nwa_weight: Weight | None = 1e-5,
         nwa_temperature: float = 1.0,
         nwa_encoder: str = "encoder",
         **kwargs: Any,
@@ -96,7 +101,7 @@ class NWAMixin(_Base):
         self._nwa_called = False
         # Last in the chain, so that the encoder starts from the same random numbers with and without a head; and not in
         # setup(), which comes after the optimizer of a command line has taken its parameters.
-        self.nwa_head = None if nwa_weight is None else NWAHead(nwa_embedding_dim, nwa_max_length)
+        self.nwa_head = None if nwa_weight is None else build_head(nwa_embedding_dim, nwa_max_length, nwa_weight)
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Embed sequences; override it where the encoder wants other arguments.
@@ -112,7 +117,7 @@ class NWAMixin(_Base):
 
     # Neither the compiled kernel nor self.log can be traced by torch.compile.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def nwa_loss(self, embeddings: Tensor, batch: PairBatch) -> Tensor:
+    def nwa_loss(self, embeddings: Tensor, batch: PairBatch, encoder_loss: Tensor | None = None) -> Tensor:
         """The weighted term ``nwa_weight * L_nw`` (eq. 5 and 6 of the paper), ready to add to a loss.
 
         L_nw is the row-wise Jensen-Shannon divergence, summed over rows, averaged over pairs; its value before
@@ -121,6 +126,7 @@ class NWAMixin(_Base):
         Args:
             embeddings: ``(U, m)``, one row per row of ``batch.tokens``.
             batch: With ``(Q, L, L)`` matrices of its first Q pairs.
+            encoder_loss: The loss that the term will be added to; needed for ``nwa_weight="auto"`` only.
 
         Returns:
             A scalar that depends on every parameter of the head, also for Q = 0 or weight 0, so that no process of a
@@ -130,9 +136,12 @@ class NWAMixin(_Base):
         if self.nwa_head is None or self.nwa_weight is None:
             return embeddings.sum() * 0.0
         divergence = nwa_divergence(self.nwa_head, embeddings, batch, self.nwa_temperature)
+        weight = find_weight(self.nwa_head, self.nwa_weight, divergence, encoder_loss)
         if self._trainer is not None and self.trainer.training:
             self.log("train/nwa_loss", divergence.detach(), batch_size=max(1, len(batch.nw_pairs)))
-        return self.nwa_weight * divergence
+            if self.nwa_weight == "auto":
+                self.log("train/nwa_weight", weight)
+        return weight * divergence
 
     def training_step(self, batch: PairBatch, *args: Any, **kwargs: Any) -> Any:
         """Their step, plus the term, unless their step called ``nwa_loss`` itself."""
@@ -149,7 +158,8 @@ class NWAMixin(_Base):
                 "Expected automatic optimization: with manual optimization there is no loss to add to; call "
                 "self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
             )
-        return add_term(result, self.nwa_loss(unique_embeddings(outputs, batch, self.nwa_encoder), batch))
+        embeddings = unique_embeddings(outputs, batch, self.nwa_encoder)
+        return add_term(result, self.nwa_loss(embeddings, batch, loss_of(result)))
 
     def on_train_start(self) -> None:
         """Check that an optimizer trains the head."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,9 +14,13 @@ from torch import Tensor, nn
 from nwa_lightning.alphabet import PADDING
 from nwa_lightning.batch import PairBatch
 from nwa_lightning.functional import nw_target, row_jsd
-from nwa_lightning.head import NWAHead
+from nwa_lightning.head import AutoWeight, NWAHead
 
 HEAD_NAME = "nwa_head"
+AUTO_NAME = "auto_weight"
+
+#: lambda: a number, or found while training.
+Weight = float | Literal["auto"]
 
 
 def nwa_divergence(head: NWAHead, embeddings: Tensor, batch: PairBatch, temperature: float) -> Tensor:
@@ -57,13 +61,47 @@ def call_step(step: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -
     return step(batch, *args, **kwargs) if wants_more else step(batch)
 
 
+def loss_of(result: Any) -> Tensor:
+    """The loss in what a ``training_step`` returned: a tensor, or a dict with "loss"."""
+    loss = result.get("loss") if isinstance(result, dict) else result
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            f'Expected training_step to return a loss or a dict with "loss" but got {type(result).__name__}.'
+        )
+    return loss
+
+
 def add_term(result: Any, term: Tensor) -> Any:
-    """Add the term to what a ``training_step`` returned: a loss, or a dict with "loss"."""
-    if isinstance(result, Tensor):
-        return result + term
-    if isinstance(result, dict) and isinstance(result.get("loss"), Tensor):
-        return {**result, "loss": result["loss"] + term}
-    raise TypeError(f'Expected training_step to return a loss or a dict with "loss" but got {type(result).__name__}.')
+    """Add the term to the loss in what a ``training_step`` returned."""
+    loss = loss_of(result) + term
+    return {**result, "loss": loss} if isinstance(result, dict) else loss
+
+
+def build_head(embedding_dim: int, max_length: int, weight: Weight) -> NWAHead:
+    """The head, with its running ratio where lambda finds itself."""
+    if isinstance(weight, str) and weight != "auto":
+        raise ValueError(f"Expected nwa_weight to be a number, 'auto' or None but got {weight!r}.")
+    head = NWAHead(embedding_dim, max_length)
+    if weight == "auto":
+        head.add_module(AUTO_NAME, AutoWeight())
+    return head
+
+
+def find_weight(head: NWAHead, weight: Weight, divergence: Tensor, encoder_loss: Tensor | None) -> float | Tensor:
+    """Lambda of a step.
+
+    Raises:
+        ValueError: If lambda finds itself but there is no loss to measure it by.
+    """
+    if weight != "auto":
+        return weight
+    if encoder_loss is None:
+        raise ValueError(
+            "Expected the loss that the term is added to, because nwa_weight is 'auto'; call "
+            "self.nwa_loss(embeddings, batch, encoder_loss)."
+        )
+    found: Tensor = head.get_submodule(AUTO_NAME)(encoder_loss, divergence)
+    return found
 
 
 @contextmanager

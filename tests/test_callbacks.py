@@ -304,6 +304,46 @@ def test_the_weight_climbs_stays_and_falls(theirs, with_nwa, reads, way):
     assert "train/nwa_weight" in trainer.callback_metrics
 
 
+@pytest.mark.parametrize("way", ["mixin", "callback"])
+def test_a_weight_that_finds_itself(theirs, with_nwa, reads, way):
+    """Lambda times L_nw is a tenth of the model's own loss, on the running average."""
+    torch.manual_seed(0)
+    if way == "mixin":
+        model = nwa = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight="auto")
+        callbacks = []
+    else:
+        model, nwa = theirs(), NWACallback(weight="auto", **HEAD)
+        callbacks = [nwa]
+    seen = []
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            values = trainer.callback_metrics
+            term = (values["train/nwa_weight"] * values["train/nwa_loss"]).item()
+            seen.append(
+                (outputs["loss"].item() - term, values["train/nwa_loss"].item(), values["train/nwa_weight"].item())
+            )
+
+    fit(model, fresh(reads), *callbacks, Look(), steps=30)
+    own, divergence = 0.0, 0.0
+    for loss, found, weight in seen:
+        own, divergence = 0.99 * own + 0.01 * loss, 0.99 * divergence + 0.01 * found
+        assert weight == pytest.approx(0.1 * own / divergence, rel=1e-3)
+    assert nwa.nwa_head.auto_weight.running.tolist() == pytest.approx([own, divergence], rel=1e-3)
+    assert "auto_weight.running" in nwa.nwa_head.state_dict()
+
+
+def test_a_weight_that_finds_itself_needs_the_loss(with_nwa, reads):
+    model = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight="auto")
+    batch = fresh(reads).train_dataloader().dataset[0]
+    with pytest.raises(ValueError, match=r"self\.nwa_loss\(embeddings, batch, encoder_loss\)"):
+        model.nwa_loss(model.encode(batch.tokens), batch)
+    with pytest.raises(RuntimeError, match="nwa_weight is 'auto'; set one"):
+        fit(model, fresh(reads), NWAWeightSchedule())
+    with pytest.raises(ValueError, match="a number, 'auto' or None but got 'automatic'"):
+        with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight="automatic")
+
+
 def test_without_hold_the_weight_stays():
     assert [NWAWeightSchedule(warmup=4).factor(step) for step in (0, 3, 4, 10**6)] == [0.25, 1, 1, 1]
     assert [NWAWeightSchedule().factor(step) for step in (0, 1)] == [1, 1]
@@ -317,7 +357,7 @@ def test_what_cannot_work_is_said(theirs, with_nwa, reads):
         NWAWeightSchedule(decay=3)
     with pytest.raises(RuntimeError, match="Expected a model with NWA but Theirs is no NWAMixin"):
         fit(theirs(), data, NWAWeightSchedule())
-    with pytest.raises(RuntimeError, match="nwa_weight is None; leave out NWAWeightSchedule"):
+    with pytest.raises(RuntimeError, match="nwa_weight is None; set one or leave out NWAWeightSchedule"):
         fit(with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=None), data, NWAWeightSchedule())
     with pytest.raises(RuntimeError, match="has it already; leave out one of NWAMixin and NWACallback"):
         fit(with_nwa(nwa_embedding_dim=16, nwa_max_length=32), data, NWACallback(**HEAD))
