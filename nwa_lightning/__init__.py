@@ -12,12 +12,14 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.export import load_encoder
 from nwa_lightning.functional import nw_target, row_jsd
 from nwa_lightning.head import NWAHead
+from nwa_lightning.map_logger import AttentionMapLogger
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.model import EditDistanceModel
 
 __version__ = _version("nwa-lightning")
 
 __all__ = [
+    "AttentionMapLogger",
     "EditDistanceModel",
     "Encoder",
     "HyperbolicDistance",

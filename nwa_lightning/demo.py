@@ -13,14 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from nwa_lightning.alignment import nw_matrix
 from nwa_lightning.baselines import ConstantBaseline, KmerBaseline
 from nwa_lightning.batch import PairBatch
 from nwa_lightning.cli import NWACLI
 from nwa_lightning.datamodule import NWADataModule
 from nwa_lightning.errors import InputError
 from nwa_lightning.figures import attention_figure, prediction_figure
-from nwa_lightning.functional import nw_target
 from nwa_lightning.metrics import evaluate
 from nwa_lightning.model import EditDistanceModel
 
@@ -123,12 +121,12 @@ def _draw_attention(model: EditDistanceModel, batch: PairBatch, data: NWADataMod
     chosen = batch.pairs[(batch.distance - wanted).abs().argmin()]
     tokens, lengths = batch.tokens[chosen], batch.lengths[chosen].tolist()
     one, two = (data.alphabet.decode(row.numpy().astype(np.uint8)) for row in tokens)
-    matrix = nw_matrix(one, two, **data.scores._asdict())
     with torch.inference_mode():
         attention = model.nwa_attention(tokens, torch.tensor([[0, 1]]))[0, : lengths[0] + 1, : lengths[1] + 1]
-    target = nw_target(torch.from_numpy(matrix)[None])[0]
-    names = tuple(str(name) for name in data.split.test.names[chosen.numpy()])
-    figure = attention_figure(attention.numpy(), target.numpy(), matrix, (f"read {names[0]}", f"read {names[1]}"))
+    names = tuple(f"read {name}" for name in data.split.test.names[chosen.numpy()])
+    figure = attention_figure(
+        attention.numpy(), one, two, names=(names[0], names[1]), scores=data.scores, temperature=model.nwa_temperature
+    )
     figure.savefig(path, dpi=120)
 
 
