@@ -6,8 +6,30 @@ from nwa_lightning.alignment import edit_distances, nw_matrices, nw_matrix
 from nwa_lightning.batch import PairBatch
 from nwa_lightning.callbacks import NWACallback, NWAWeightSchedule
 from nwa_lightning.datamodule import NWADataModule
-from nwa_lightning.distances import HyperbolicDistance, hyperbolic_distance
-from nwa_lightning.encoders import Encoder, NeuroSEEDCNN, NeuroSEEDTransformer
+from nwa_lightning.distances import (
+    CosineDistance,
+    EuclideanDistance,
+    HyperbolicDistance,
+    ManhattanDistance,
+    SquaredEuclideanDistance,
+    cosine_distance,
+    euclidean_distance,
+    hyperbolic_distance,
+    manhattan_distance,
+    squared_euclidean_distance,
+)
+from nwa_lightning.encoders import (
+    CNNED,
+    DSEECNN,
+    SENSE,
+    Encoder,
+    GRUEncoder,
+    KmerEncoder,
+    LinearEncoder,
+    MLPEncoder,
+    NeuroSEEDCNN,
+    NeuroSEEDTransformer,
+)
 from nwa_lightning.errors import InputError
 from nwa_lightning.export import load_encoder
 from nwa_lightning.functional import nw_target, row_jsd
@@ -15,15 +37,26 @@ from nwa_lightning.head import NWAHead
 from nwa_lightning.map_logger import AttentionMapLogger
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.model import EditDistanceModel
+from nwa_lightning.simulate import evolve_tree, storage_strands
 
 __version__ = _version("nwa-lightning")
 
 __all__ = [
+    "CNNED",
+    "DSEECNN",
+    "SENSE",
     "AttentionMapLogger",
+    "CosineDistance",
     "EditDistanceModel",
     "Encoder",
+    "EuclideanDistance",
+    "GRUEncoder",
     "HyperbolicDistance",
     "InputError",
+    "KmerEncoder",
+    "LinearEncoder",
+    "MLPEncoder",
+    "ManhattanDistance",
     "NWACallback",
     "NWADataModule",
     "NWAHead",
@@ -32,12 +65,19 @@ __all__ = [
     "NeuroSEEDCNN",
     "NeuroSEEDTransformer",
     "PairBatch",
+    "SquaredEuclideanDistance",
     "__version__",
+    "cosine_distance",
     "edit_distances",
+    "euclidean_distance",
+    "evolve_tree",
     "hyperbolic_distance",
     "load_encoder",
+    "manhattan_distance",
     "nw_matrices",
     "nw_matrix",
     "nw_target",
     "row_jsd",
+    "squared_euclidean_distance",
+    "storage_strands",
 ]

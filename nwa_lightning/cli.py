@@ -153,7 +153,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "reads", nargs="?", default="human16s", help="FASTA, FASTQ or one read per line, or a built-in set (human16s)"
+        "reads",
+        nargs="?",
+        default="human16s",
+        help="FASTA, FASTQ or one read per line, or a set by name: human16s, tree, storage (human16s)",
     )
     parser.add_argument("--out", type=Path, default=Path("nwa_demo"), help="folder for what it writes (nwa_demo)")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the batches and the weights (0)")

@@ -24,8 +24,8 @@ class NWADataModule(LightningDataModule):
     training set; validation and test look at all pairs within fixed groups. Nothing is computed ahead or written.
 
     Args:
-        data: The name of a built-in set (human16s), or the path of a FASTA, FASTQ or one-sequence-per-line file,
-            compressed or not.
+        data: The name of a built-in set (human16s; tree or storage, with a size or without: tree:2000, tree:2000x100), or
+            the path of a FASTA, FASTQ or one-sequence-per-line file, compressed or not.
         alphabet: The letters that may occur, in upper or lower case.
         on_invalid: What to do with a sequence that has another letter: stop with an error, or drop it with a warning.
         train_size: Sequences to train on; by default all that validation and test leave.

@@ -23,6 +23,9 @@ OnInvalid = Literal["error", "drop"]
 #: Names of the built-in sets and their files under ``nwa_lightning/data``.
 BUILT_IN: Final[dict[str, str]] = {"human16s": "human16s.txt.gz"}
 
+#: Names of the sets that are made when asked for; a size may follow, as in ``tree:2000`` or ``tree:2000x100``.
+SIMULATED: Final = ("tree", "storage")
+
 #: Train : validation : test, in the proportions of Lee & No (2024): 7,000 / 700 / 1,500.
 PUBLISHED_SPLIT: Final = (7000, 700, 1500)
 
@@ -88,11 +91,12 @@ class Split(NamedTuple):
 def load_sequences(
     source: str | Path, alphabet: Alphabet = DNA, *, on_invalid: OnInvalid = "error", minimum: int = 1
 ) -> Sequences:
-    """Read a built-in set by name, or a file by path.
+    """Read or make a built-in set by name, or read a file by path.
 
     Args:
-        source: A name in ``BUILT_IN``, or the path of a FASTA, FASTQ or one-sequence-per-line file, compressed or not.
-            The content tells the format, not the file's name.
+        source: A name in ``BUILT_IN``, one in ``SIMULATED`` with a size or without, or the path of a FASTA, FASTQ or
+            one-sequence-per-line file, compressed or not. The content tells the format, not the file's name. A string
+            that is a name is never a path, and a ``Path`` is never a name: write ``./tree`` for the file ``tree``.
         alphabet: Letters that may occur, in upper or lower case.
         on_invalid: ``"error"`` stops at the first sequence with another letter; ``"drop"`` leaves such sequences out
             and warns once, with their number.
@@ -102,15 +106,14 @@ def load_sequences(
         The sequences in the order of the file, duplicates included.
 
     Raises:
-        InputError: If the file is missing, empty, damaged, holds a letter outside the alphabet, or too few sequences.
+        InputError: If the file is missing, empty, damaged, holds a letter outside the alphabet, or too few sequences,
+            or if the size of a simulated set cannot be had.
     """
-    path = (
-        Path(str(files("nwa_lightning") / "data" / BUILT_IN[str(source)])) if str(source) in BUILT_IN else Path(source)
-    )
     codes: list[NDArray[np.uint8]] = []
     names: list[str] = []
     dropped: list[str] = []
-    for name, place, sequence in _records(path):
+    path, records = _find(source)
+    for name, place, sequence in records:
         if not sequence:
             raise InputError(f"{path}: {place}: the sequence is empty; remove the record")
         try:
@@ -176,10 +179,37 @@ def split_sequences(
     )
 
 
+def _find(source: str | Path) -> tuple[str | Path, Iterator[tuple[str, str, str]]]:
+    """What to call the source in messages, and its records as ``_records`` yields them."""
+    kind, colon, _ = source.partition(":") if isinstance(source, str) else ("", "", "")
+    if kind in BUILT_IN and colon:
+        raise InputError(f"{source}: expected {kind} without a size, which is fixed; choose one by train_size")
+    if kind not in BUILT_IN and kind not in SIMULATED:
+        path = Path(source)
+        return path, _records(path)
+    if Path(source).exists():
+        warnings.warn(
+            f"{source}: taking the built-in set, not the file of that name; write ./{source} for the file", stacklevel=3
+        )
+    if kind in BUILT_IN:
+        path = Path(str(files("nwa_lightning") / "data" / BUILT_IN[kind]))
+        return path, _records(path)
+    return source, _simulated_records(str(source))
+
+
+def _simulated_records(name: str) -> Iterator[tuple[str, str, str]]:
+    """Make a set and yield it like a file, so that another alphabet reads its letters like those of a file."""
+    from nwa_lightning.simulate import simulated_set  # it needs Sequences from here
+
+    made = simulated_set(name)
+    for number in range(len(made)):
+        yield str(made.names[number]), f"sequence {number + 1}", DNA.decode(made.codes[number])
+
+
 def _records(path: Path) -> Iterator[tuple[str, str, str]]:
     """Yield (name, place for messages, sequence) of every record; every failure to read becomes an InputError."""
     if not path.is_file():
-        known = ", ".join(BUILT_IN)
+        known = ", ".join([*BUILT_IN, *SIMULATED])
         raise InputError(f"{path}: expected a file or the name of a built-in set ({known}), found neither")
     count = 0
     try:

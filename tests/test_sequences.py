@@ -1,4 +1,5 @@
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from nwa_lightning.alphabet import ALPHABETS, DNA, FIRST_LETTER, IUPAC
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences import Sequences, load_sequences, split_sequences
+from nwa_lightning.simulate import evolve_tree
 
 
 @given(st.text("ACGTacgt"))
@@ -94,8 +96,70 @@ def test_bad_files_end_in_one_line_that_names_the_file(tmp_path, kind, message):
 
 
 def test_missing_file_lists_the_built_in_sets(tmp_path):
-    with pytest.raises(InputError, match=r"expected a file or the name of a built-in set \(human16s\), found neither"):
+    names = r"\(human16s, tree, storage\)"
+    with pytest.raises(InputError, match=f"expected a file or the name of a built-in set {names}, found neither"):
         load_sequences(tmp_path / "none.fa")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("human16s:200", "human16s:200: expected human16s without a size"),
+        ("human16s:", "human16s:: expected human16s without a size"),
+        ("tree:", "tree:: expected tree or storage, alone or with a number of sequences"),
+        ("tree:x40", "such as tree:2000 or tree:2000x100; for a file of that name write ./tree:x40"),
+        ("tree:0", "expected tree or storage"),
+        ("tree:-5", "expected tree or storage"),
+        ("tree:020", "expected tree or storage"),
+        ("tree:20x", "expected tree or storage"),
+        ("tree:20x4x4", "expected tree or storage"),
+        ("tree:20X40", "expected tree or storage"),
+        ("tree: 20", "expected tree or storage"),
+        ("tree:20\n", "expected tree or storage"),
+        ("tree:٢", "expected tree or storage"),
+        ("storage:1e3", "storage:1e3: expected tree or storage"),
+        ("tree:20x2", "tree:20x2: count: expected at most 16 distinct sequences of 2 bases, found 20"),
+        ("storage:20x5", "storage:20x5: gc: expected shares between which a strand of 5 bases can have one"),
+        ("Tree", "Tree: expected a file or the name of a built-in set"),
+        ("trees", "trees: expected a file or the name of a built-in set"),
+    ],
+)
+def test_names_of_simulated_sets_are_read_strictly(name, message):
+    with pytest.raises(InputError) as error:
+        load_sequences(name)
+    assert message in str(error.value)
+
+
+def test_simulated_sets_come_by_name():
+    made = load_sequences("tree:20x40")
+    same = evolve_tree(20, 40)
+    assert np.array_equal(made.codes, same.codes)
+    assert np.array_equal(made.lengths, same.lengths)
+    assert made.names.tolist() == same.names.tolist() == [f"leaf{number}" for number in range(1, 21)]
+    assert load_sequences("storage:12x20").names.tolist()[8:] == ["strand1/9", "strand1/10", "strand2/1", "strand2/2"]
+    assert len(load_sequences("tree:12")) == 12
+
+
+def test_another_alphabet_reads_the_letters_of_a_simulated_set():
+    letters = [DNA.decode(row) for row in load_sequences("tree:9x30").codes]
+    protein = ALPHABETS["protein"]
+    assert [protein.decode(row) for row in load_sequences("tree:9x30", protein).codes] == letters
+    with pytest.raises(
+        InputError, match=r"tree:9x30: sequence 1, position \d+: expected one of ACGU \(rna\), found 'T'"
+    ):
+        load_sequences("tree:9x30", ALPHABETS["rna"])
+    with pytest.raises(InputError, match="tree:9x30: expected at least 10 sequences, found 9"):
+        load_sequences("tree:9x30", minimum=10)
+
+
+@pytest.mark.parametrize("name", ["tree:5x20", "human16s"])
+def test_a_name_wins_over_a_file(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("ACGT\n")
+    with pytest.warns(UserWarning, match=f"{name}: taking the built-in set, not the file of that name; write ./{name}"):
+        assert len(load_sequences(name)) > 1
+    assert len(load_sequences(f"./{name}")) == 1
+    assert len(load_sequences(Path(name))) == 1
 
 
 def test_dropping_is_counted(tmp_path):
