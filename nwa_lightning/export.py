@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from nwa_lightning.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS
-from nwa_lightning.distances import HyperbolicDistance
+from nwa_lightning.distances import DISTANCES
 from nwa_lightning.encoders import Encoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.model import EditDistanceModel
@@ -62,7 +62,8 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
             "tokens": {"padding": PADDING, "sos": SOS, "letters": _letters(encoder.vocabulary)},
         }
         if issubclass(_import_class(str(hyper_parameters.get("_class_path")), checkpoint), EditDistanceModel):
-            config["distance"] = _describe_distance(_below("distance", state), encoder.max_length)
+            name = hyper_parameters.get("distance", "hyperbolic")
+            config["distance"] = _describe_distance(name, _below("distance", state), encoder.max_length, checkpoint)
         try:
             files[PROGRAM] = _program(encoder)
         except Exception as error:  # torch.export raises what tracing somebody's forward leads to
@@ -179,16 +180,16 @@ def _letters(vocabulary: int) -> dict[str, int] | None:
     return {letter: code for letters in known for code, letter in enumerate(letters, FIRST_LETTER)} or None
 
 
-def _describe_distance(state: dict[str, Tensor], length: int) -> dict[str, Any]:
-    distance = HyperbolicDistance()
+def _describe_distance(name: str, state: dict[str, Tensor], length: int, source: Path) -> dict[str, Any]:
+    """Name, formula and learnt numbers."""
+    if name not in DISTANCES:
+        raise InputError(
+            f"{source}: expected one of the distances {', '.join(DISTANCES)}, found {name!r}; use the version that was "
+            f"trained"
+        )
+    distance = DISTANCES[name]()
     distance.load_state_dict(state)
-    return {
-        "name": "hyperbolic",
-        "radius": distance.radius.item(),
-        "scale": distance.scale.item(),
-        "length": length,
-        "predicted_edits": "length * scale * 2 * asinh(radius * |u - v| / (1 - radius^2)); u, v: embeddings of norm 1",
-    }
+    return {"name": name, **distance.numbers(), "length": length, "predicted_edits": distance.formula}
 
 
 def _program(encoder: Encoder) -> bytes:

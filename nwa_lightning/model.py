@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,41 +13,68 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from nwa_lightning.batch import PairBatch
-from nwa_lightning.distances import HyperbolicDistance
+from nwa_lightning.distances import DISTANCES, DistanceName
 from nwa_lightning.encoders import Encoder
-from nwa_lightning.functional import cosine_factor, edit_distance_loss, inverse_sqrt_factor
+from nwa_lightning.errors import InputError
+from nwa_lightning.functional import (
+    LossName,
+    absolute_loss,
+    chi_square_loss,
+    cosine_factor,
+    edit_distance_loss,
+    inverse_sqrt_factor,
+    poisson_loss,
+    triplet_loss,
+)
 from nwa_lightning.metrics import distance_metrics
 from nwa_lightning.mixin import NWAMixin
+from nwa_lightning.term import Weight
 
 
 class EditDistanceModel(NWAMixin, LightningModule):
-    """Embeds sequences so that the hyperbolic distance of two embeddings is their edit distance over the length.
+    """Embeds sequences so that the distance of two embeddings is their edit distance over the length.
+
+    Any distance goes with any loss. As published: hyperbolic and squared (NeuroSEED), squared and chi_square (DSEE),
+    squared and poisson (Wei et al., 2023), euclidean and triplet (CNN-ED).
 
     Logged: ``train/loss``, ``train/encoder_loss``, ``train/nwa_loss``; and ``rmse``, ``rmse_homologous``, ``r2``,
     ``spearman`` under ``val/`` and ``test/``.
 
     Args:
         encoder: From tokens to embeddings.
-        nwa_weight: lambda, the weight of the NWA term; null trains without it.
+        nwa_weight: lambda, the weight of the NWA term; auto keeps the term at a tenth of the encoder loss; null trains
+            without it.
         nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
         lr: Highest learning rate of the encoder and the distance.
         nwa_lr: Highest learning rate of the NWA head.
         schedule: What follows the linear warm-up: half a cosine down to 0, or the paper's 1/sqrt.
         warmup: Share of all steps spent on the warm-up.
         homologous: K, the most edits between homologous sequences, for ``rmse_homologous``.
+        distance: Of the embeddings, as a fraction of the length: see ``nwa_lightning.distances``.
+        loss: squared or absolute error as a fraction of the length, chi_square or poisson regression of the edits, or
+            triplet, which is the order of a sequence's partners plus the absolute error: see
+            ``nwa_lightning.functional``.
+
+    Raises:
+        InputError: If there is no such distance or loss.
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        nwa_weight: float | None = 1e-5,
+        nwa_weight: Weight | None = 1e-5,
         nwa_temperature: float = 1.0,
         lr: float = 0.01,
         nwa_lr: float = 0.001,
         schedule: Literal["cosine", "inverse_sqrt"] = "cosine",
         warmup: float = 0.1,
         homologous: int = 40,
+        distance: DistanceName = "hyperbolic",
+        loss: LossName = "squared",
     ) -> None:
+        for name, value, known in (("distance", distance, DISTANCES), ("loss", loss, get_args(LossName))):
+            if value not in known:
+                raise InputError(f"{name}: expected one of {', '.join(known)}, found {value!r}; name one of them")
         super().__init__(
             nwa_embedding_dim=encoder.embedding_dim,
             nwa_max_length=encoder.max_length,
@@ -58,7 +85,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
             self.save_hyperparameters()
         self.encoder = encoder
-        self.distance = HyperbolicDistance()
+        self.distance = DISTANCES[distance]()
+        self.loss = loss
         self.length = encoder.max_length
         self.lr = lr
         self.nwa_lr = nwa_lr
@@ -90,10 +118,22 @@ class EditDistanceModel(NWAMixin, LightningModule):
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""
         embeddings = self.encode(batch.tokens)
-        encoder_loss = edit_distance_loss(self._distance(embeddings, batch.pairs), batch.distance, self.length)
-        loss: Tensor = encoder_loss + self.nwa_loss(embeddings, batch)
+        encoder_loss = self._encoder_loss(self._distance(embeddings, batch.pairs), batch)
+        loss: Tensor = encoder_loss + self.nwa_loss(embeddings, batch, encoder_loss)
         self._log_losses(encoder_loss.detach(), loss.detach(), len(batch.pairs))
         return loss
+
+    def _encoder_loss(self, predicted: Tensor, batch: PairBatch) -> Tensor:
+        """The loss of ``(P,)`` predicted distances, in units of the length."""
+        if self.loss == "absolute":
+            return absolute_loss(predicted, batch.distance, self.length)
+        if self.loss == "chi_square":
+            return chi_square_loss(self.length * predicted, batch.distance)
+        if self.loss == "poisson":
+            return poisson_loss(self.length * predicted, batch.distance)
+        if self.loss == "triplet":
+            return triplet_loss(predicted, batch.distance, batch.pairs, self.length)
+        return edit_distance_loss(predicted, batch.distance, self.length)
 
     # Lightning's logging cannot be traced by torch.compile.
     @torch.compiler.disable  # type: ignore[untyped-decorator]

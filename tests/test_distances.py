@@ -4,8 +4,28 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 
-from nwa_lightning.distances import HyperbolicDistance, hyperbolic_distance
+from nwa_lightning.distances import (
+    DISTANCES,
+    CosineDistance,
+    EuclideanDistance,
+    HyperbolicDistance,
+    ManhattanDistance,
+    SquaredEuclideanDistance,
+    cosine_distance,
+    euclidean_distance,
+    hyperbolic_distance,
+    manhattan_distance,
+    squared_euclidean_distance,
+)
+
+FUNCTIONS = {
+    "euclidean": euclidean_distance,
+    "sqeuclidean": squared_euclidean_distance,
+    "cosine": cosine_distance,
+    "cityblock": manhattan_distance,
+}
 
 
 def points(seed, dtype=torch.float64):
@@ -37,19 +57,40 @@ def test_is_a_metric(seed):
     assert (between > 0).all()
 
 
+@pytest.mark.parametrize("function", [hyperbolic_distance, *FUNCTIONS.values()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_equal_points_have_distance_0_and_finite_gradients(dtype):
+def test_equal_points_have_distance_0_and_finite_gradients(function, dtype):
     first, second = points(0, dtype)[0].requires_grad_(), points(0, dtype)[0].requires_grad_()
-    distance = hyperbolic_distance(first, second)
+    distance = function(first, second)
     assert (distance == 0).all()
     distance.sum().backward()
     assert torch.isfinite(first.grad).all()
     assert torch.isfinite(second.grad).all()
 
 
-def test_gradients():
+@pytest.mark.parametrize("function", [hyperbolic_distance, *FUNCTIONS.values()])
+def test_gradients(function):
     first, second = points(1)
-    assert torch.autograd.gradcheck(hyperbolic_distance, (first.requires_grad_(), second.requires_grad_()))
+    assert torch.autograd.gradcheck(function, (first.requires_grad_(), second.requires_grad_()))
+
+
+@given(st.integers(0, 2**31), st.sampled_from(sorted(FUNCTIONS)))
+def test_against_scipy(seed, name):
+    first, second = points(seed)
+    found = FUNCTIONS[name](first[:, None], second)
+    torch.testing.assert_close(found, torch.from_numpy(cdist(first, second, metric=name)), rtol=1e-10, atol=1e-12)
+    assert FUNCTIONS[name](first[:0], second[:0]).shape == (0,)
+
+
+def test_cosine_distance_at_the_edges():
+    point = torch.tensor([0.0, 2.0])
+    assert cosine_distance(point, -3 * point) == 2
+    nothing = torch.zeros(2, requires_grad=True)
+    assert cosine_distance(nothing, torch.zeros(2)) == 0
+    distance = cosine_distance(nothing, point)
+    assert distance == 0.5
+    distance.backward()
+    assert torch.isfinite(nothing.grad).all()
 
 
 def test_exact_for_near_points():
@@ -75,14 +116,75 @@ def test_the_sphere_has_a_learnt_radius_and_only_directions_count():
         assert 0 <= module.radius <= 1
 
 
-def test_all_pairs_equals_the_pairs_one_by_one():
+@pytest.mark.parametrize("kind", DISTANCES.values())
+def test_all_pairs_equals_the_pairs_one_by_one(kind):
     torch.manual_seed(0)
-    module = HyperbolicDistance()
+    module = kind()
+    module.scale.data.fill_(0.7)
     first, second = torch.randn(5, 16), torch.randn(7, 16)
+    first[1] = second[2]
     rows, columns = torch.cartesian_prod(torch.arange(5), torch.arange(7)).T
     expected = module(first[rows], second[columns]).view(5, 7)
-    torch.testing.assert_close(module.all_pairs(first, second), expected)
+    torch.testing.assert_close(module.all_pairs(first, second), expected, rtol=1e-5, atol=5e-4)
     same = module.all_pairs(first, first)
-    assert same.diagonal().max() < 2e-4
+    assert same.diagonal().max() < 5e-4
     same.sum().backward()
-    assert torch.isfinite(module.radius_logit.grad)
+    for parameter in module.parameters():
+        assert torch.isfinite(parameter.grad).all()
+
+
+@pytest.mark.parametrize("kind", [EuclideanDistance, SquaredEuclideanDistance])
+def test_all_pairs_far_from_the_origin(kind):
+    torch.manual_seed(0)
+    first, second = torch.randn(5, 16), torch.randn(7, 16)
+    expected = kind().all_pairs(first, second)
+    torch.testing.assert_close(kind().all_pairs(first + 1000, second + 1000), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "unit"),
+    [
+        (EuclideanDistance, "euclidean", 4),
+        (SquaredEuclideanDistance, "sqeuclidean", 16),
+        (CosineDistance, "cosine", 1),
+        (ManhattanDistance, "cityblock", 16),
+    ],
+)
+def test_modules_against_scipy(kind, metric, unit):
+    """16 components: their mean in place of their sum."""
+    torch.manual_seed(0)
+    module = kind()
+    first, second = torch.randn(5, 16), torch.randn(7, 16)
+    expected = torch.from_numpy(cdist(first, second, metric=metric)).float() / unit
+    torch.testing.assert_close(module.all_pairs(first, second), expected)
+    torch.testing.assert_close(module(first, second[:5]), expected.diagonal())
+    assert [name for name, _ in module.named_parameters()] == ["scale"]
+    assert module.scale == 1
+    module.scale.data.fill_(-2.0)
+    assert module.numbers() == {"scale": 2.0}
+    torch.testing.assert_close(module(first, second[:5]), 2 * expected.diagonal())
+
+
+@pytest.mark.parametrize("kind", DISTANCES.values())
+def test_modules_between_equal_embeddings_and_under_autocast(kind):
+    torch.manual_seed(0)
+    module = kind()
+    first, second = torch.randn(2, 6, 16)
+    both = first.clone().requires_grad_()
+    distance = module(both, both)
+    assert (distance == 0).all()
+    distance.sum().backward()
+    assert torch.isfinite(both.grad).all()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = module(first.bfloat16(), second.bfloat16())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, module(first.bfloat16().float(), second.bfloat16().float()))
+    assert module(first[:0], second[:0]).shape == (0,)
+
+
+def test_the_learnt_numbers_keep_their_names_and_order():
+    """Checkpoints know them by name, optimizers by order."""
+    module = HyperbolicDistance()
+    assert [name for name, _ in module.named_parameters()] == ["radius_logit", "scale"]
+    assert (module.radius_logit.item(), module.scale.item()) == (-2, 1)
+    assert module.numbers() == {"radius": pytest.approx(1 / (1 + math.exp(2))), "scale": 1.0}

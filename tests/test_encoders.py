@@ -1,13 +1,43 @@
+from collections import Counter
+
 import pytest
 import torch
 
-from nwa_lightning import InputError, NeuroSEEDCNN, NeuroSEEDTransformer
+from nwa_lightning import (
+    CNNED,
+    DSEECNN,
+    SENSE,
+    GRUEncoder,
+    InputError,
+    KmerEncoder,
+    LinearEncoder,
+    MLPEncoder,
+    NeuroSEEDCNN,
+    NeuroSEEDTransformer,
+)
 
 TRANSFORMERS = [
     {},
     {"segment": 1, "window": 3},
     {"segment": 8, "positions": "sinusoidal"},
     {"segment": 7, "layers": 1, "heads": 3, "hidden_dim": 15, "positions": "sinusoidal", "window": 1},
+]
+
+ENCODERS = [
+    (NeuroSEEDCNN, {}),
+    *((NeuroSEEDTransformer, options) for options in TRANSFORMERS),
+    (DSEECNN, {}),
+    (CNNED, {}),
+    (CNNED, {"pooling": "average", "layers": 2, "channels": 5, "kernel_size": 5}),
+    (SENSE, {}),
+    (SENSE, {"layers": 2, "channels": 6, "kernel_size": 3}),
+    (GRUEncoder, {}),
+    (GRUEncoder, {"layers": 2, "hidden_dim": 7}),
+    (MLPEncoder, {}),
+    (MLPEncoder, {"layers": 3, "hidden_dim": 9}),
+    (LinearEncoder, {}),
+    (KmerEncoder, {}),
+    (KmerEncoder, {"k": 2}),
 ]
 
 
@@ -17,9 +47,7 @@ def random_tokens(rows, size, vocabulary=6):
     return tokens
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [(NeuroSEEDCNN, {}), *((NeuroSEEDTransformer, options) for options in TRANSFORMERS)]
-)
+@pytest.mark.parametrize(("kind", "options"), ENCODERS)
 @pytest.mark.parametrize("inference", [False, True])
 def test_an_embedding_depends_on_its_own_sequence_alone(kind, options, inference):
     torch.manual_seed(0)
@@ -36,9 +64,7 @@ def test_an_embedding_depends_on_its_own_sequence_alone(kind, options, inference
     assert not torch.allclose(encoder(other)[0], together[0])
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [(NeuroSEEDCNN, {}), *((NeuroSEEDTransformer, options) for options in TRANSFORMERS)]
-)
+@pytest.mark.parametrize(("kind", "options"), ENCODERS)
 def test_every_parameter_learns(kind, options):
     torch.manual_seed(0)
     encoder = kind(max_length=40, embedding_dim=24, **options)
@@ -49,6 +75,116 @@ def test_every_parameter_learns(kind, options):
     for parameter in encoder.parameters():
         assert parameter.grad.isfinite().all()
         assert parameter.grad.any()
+
+
+@pytest.mark.parametrize("length", [40, 47])
+@pytest.mark.parametrize("vocabulary", [6, 22])
+def test_parameters_of_the_other_encoders(length, vocabulary):
+    """Counted by hand, with the published sizes."""
+    letters = vocabulary - 2
+    expected = {
+        DSEECNN: vocabulary * 64 + 5 * (64 * 64 * 3 + 64 + 2 * 64) + ((length + 1) // 32 * 64 * 24 + 24),
+        CNNED: (8 * 3 + 3 * 8 * 8 * 3) + (letters * 8 * (length // 16) * 24 + 24),
+        SENSE: (letters * 16 * 5 + 16)
+        + (16 * 32 * 5 + 32)
+        + (32 * 48 * 5 + 48)
+        + (48 * (((length // 2) // 2) // 2) * 24 + 24),
+        # Three gates, each with weights of the input and of the state, and two biases.
+        GRUEncoder: 3 * (letters * 100 + 100 * 100 + 100 + 100) + (100 * 100 + 100) + (100 * 24 + 24),
+        MLPEncoder: (letters * length * 100 + 100) + (100 * 24 + 24),
+        LinearEncoder: letters * length * 24 + 24,
+        KmerEncoder: letters**4 * 24 + 24,
+    }
+    for kind, count in expected.items():
+        assert sum(parameter.numel() for parameter in kind(length, 24, vocabulary).parameters()) == count, kind
+
+
+def test_published_dimensions():
+    assert SENSE(40).embedding_dim == 120
+    assert [kind(40).embedding_dim for kind in (CNNED, DSEECNN, GRUEncoder, MLPEncoder, KmerEncoder)] == [128] * 5
+
+
+def test_without_activation_average_pooling_leaves_the_cnned_affine():
+    torch.manual_seed(0)
+    tokens = random_tokens(3, 41)
+    mixed = tokens[0].clone()
+    mixed[20:] = tokens[1, 20:]
+    other = tokens[1].clone()
+    other[20:] = tokens[0, 20:]
+    for pooling, affine in (("average", True), ("max", False)):
+        encoder = CNNED(40, 24, pooling=pooling)
+        one, two, three, four = encoder(torch.stack([tokens[0], tokens[1], mixed, other]))
+        assert torch.allclose(one + two, three + four, atol=1e-6) is affine
+
+
+def test_the_convolutions_of_the_cnned_see_one_letter_at_a_time():
+    """Another order of the letters is another order of the inputs of the last layer."""
+    torch.manual_seed(0)
+    encoder = CNNED(40, 24)
+    tokens = random_tokens(3, 41)
+    seen = []
+    encoder.readout.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].view(3, 4, -1)))
+    swapped = torch.tensor([0, 1, 3, 2, 5, 4])[tokens]
+    encoder(tokens)
+    encoder(swapped)
+    torch.testing.assert_close(seen[1], seen[0][:, [1, 0, 3, 2]])
+
+
+def test_the_gru_reads_from_left_to_right():
+    torch.manual_seed(0)
+    encoder = GRUEncoder(40, 24)
+    tokens = random_tokens(2, 30)
+    tokens[1, 12:] = 0
+    state = torch.zeros(1, 1, 100)
+    for token in tokens[1, :12]:
+        _, state = encoder.features(encoder.one_hot(token.view(1, 1)), state)
+    torch.testing.assert_close(encoder(tokens)[1:], encoder.readout(state[0]))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_the_kmer_encoder_counts(k):
+    torch.manual_seed(0)
+    encoder = KmerEncoder(40, None, k=k)
+    assert encoder.embedding_dim == 4**k
+    assert not list(encoder.parameters())
+    tokens = random_tokens(4, 31)
+    tokens[1, 20:] = 0
+    tokens[2, k:] = 0  # one letter too few
+    found = encoder(tokens)
+    assert found.shape == (4, 4**k)
+    for row, frequencies in zip(tokens.tolist(), found, strict=True):
+        letters = [token for token in row if token >= 2]
+        words = [tuple(letters[start : start + k]) for start in range(len(letters) - k + 1)]
+        expected = sorted(count * 4**k / len(words) for count in Counter(words).values())
+        assert sorted(frequencies[frequencies > 0].tolist()) == pytest.approx(expected)
+    assert not found[2].any()
+    torch.testing.assert_close(found[[0, 1, 3]].mean(dim=1), torch.ones(3))
+    torch.testing.assert_close(encoder(tokens[2:3, :k]), found[2:3])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (CNNED, {"layers": 0}, "layers: expected at least 1, found 0"),
+        (CNNED, {"layers": 6}, r"layers: expected few enough to halve 40 bases \(max_length\), found 6"),
+        (CNNED, {"pooling": "min"}, "pooling: expected max or average, found 'min'"),
+        (SENSE, {"layers": 6}, "layers: expected few enough to halve 40 bases"),
+        (DSEECNN, {"layers": 6}, "at least 63 for 6 halvings but got 40"),
+        (GRUEncoder, {"layers": 0}, "layers: expected at least 1, found 0"),
+        (MLPEncoder, {"layers": 0}, "layers: expected at least 1, found 0"),
+        (KmerEncoder, {"k": 0}, "k: expected at least 1 and at most 1,048,576 k-mers of 4 letters, found 0"),
+        (KmerEncoder, {"k": 11}, "k: expected at least 1 and at most 1,048,576 k-mers of 4 letters, found 11"),
+    ],
+)
+def test_bad_arguments_of_the_other_encoders(kind, options, message):
+    with pytest.raises(InputError, match=message):
+        kind(max_length=40, **options)
+
+
+@pytest.mark.parametrize("kind", [DSEECNN, CNNED, SENSE, MLPEncoder, LinearEncoder])
+def test_too_long_for_the_other_encoders(kind):
+    with pytest.raises(ValueError, match=r"at most 40 bases \(max_length\) but got 41"):
+        kind(max_length=40)(torch.ones(1, 42, dtype=torch.int64))
 
 
 def test_bad_lengths():

@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import subprocess
@@ -9,11 +10,26 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import nwa_lightning
-from nwa_lightning import EditDistanceModel, InputError, NeuroSEEDCNN, load_encoder
+from nwa_lightning import (
+    CNNED,
+    DSEECNN,
+    SENSE,
+    EditDistanceModel,
+    GRUEncoder,
+    InputError,
+    KmerEncoder,
+    LinearEncoder,
+    MLPEncoder,
+    NeuroSEEDCNN,
+    load_encoder,
+)
 from nwa_lightning.cli import main
+from nwa_lightning.distances import DISTANCES
+from nwa_lightning.export import _describe_distance, _program
 
 ENCODERS = {
     "cnn": ["--model.encoder.layers=2", "--model.encoder.channels=8"],
+    "dsee": ["--model.encoder=DSEECNN", "--model.distance=squared", "--model.loss=chi_square"],
     "transformer": ["--model.encoder=NeuroSEEDTransformer", "--model.encoder.window=2"],
 }
 
@@ -114,13 +130,67 @@ def test_the_config_predicts_edits(exported):
     assert (config["max_length"], config["embedding_dim"]) == (32, 128)
     assert config["encoder"]["class_path"].endswith(type(model.encoder).__name__)
     assert config["tokens"] == {"padding": 0, "sos": 1, "letters": {"A": 2, "C": 3, "G": 4, "T": 5, "U": 5}}
-    first, second = model.encode(random_tokens(2, 32)).detach()
     found = config["distance"]
-    chord = float((first / first.norm() - second / second.norm()).norm())
-    ratio = found["radius"] * chord / (1 - found["radius"] ** 2)
-    edits = found["length"] * found["scale"] * 2 * math.asinh(ratio)
-    expected = model.predicted_edits(torch.stack([first, second]), torch.tensor([[0, 1]])).item()
-    assert edits == pytest.approx(expected, rel=1e-5)
+    assert type(model.distance) is DISTANCES[found["name"]]
+    embeddings = model.encode(random_tokens(2, 32)).detach()
+    expected = model.predicted_edits(embeddings, torch.tensor([[0, 1]])).item()
+    assert edits_by_hand(found, *embeddings.tolist()) == pytest.approx(expected, rel=1e-4)
+
+
+def edits_by_hand(distance, first, second):
+    """What a reader of ``config.json`` would write."""
+    if distance["name"] in ("hyperbolic", "cosine"):
+        first, second = ([value / math.hypot(*side) for value in side] for side in (first, second))
+    differences = [one - two for one, two in zip(first, second, strict=True)]
+    unit = distance["length"] * distance["scale"]
+    if distance["name"] == "hyperbolic":
+        radius = distance["radius"]
+        return unit * 2 * math.asinh(radius * math.hypot(*differences) / (1 - radius**2))
+    if distance["name"] == "cosine":
+        return unit * math.hypot(*differences) ** 2 / 2
+    if distance["name"] == "manhattan":
+        return unit * sum(abs(value) for value in differences) / len(differences)
+    mean = sum(value**2 for value in differences) / len(differences)
+    return unit * {"euclidean": math.sqrt(mean), "squared": mean}[distance["name"]]
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_every_distance_is_described(name, tmp_path):
+    torch.manual_seed(0)
+    module = DISTANCES[name]()
+    for parameter in module.parameters():
+        parameter.data.sub_(0.3)
+    found = json.loads(json.dumps(_describe_distance(name, module.state_dict(), 150, tmp_path)))
+    assert found["name"] == name
+    for number in found:
+        assert number in ("name", "predicted_edits") or number in found["predicted_edits"]
+    first, second = torch.randn(2, 1, 24)
+    expected = 150 * module(first, second).item()
+    assert edits_by_hand(found, *first.tolist(), *second.tolist()) == pytest.approx(expected, rel=1e-5)
+
+
+# torch 2.13 says so of its own GRU, whose weights are parameters all the same.
+@pytest.mark.filterwarnings("ignore:The tensor attributes self.features._flat_weights")
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        CNNED(40),
+        DSEECNN(40),
+        SENSE(40),
+        GRUEncoder(40, layers=2),
+        MLPEncoder(40),
+        LinearEncoder(40),
+        KmerEncoder(40),
+        KmerEncoder(40, None, k=2),
+    ],
+    ids=lambda encoder: type(encoder).__name__,
+)
+def test_every_encoder_becomes_a_program(encoder):
+    encoder.eval()
+    program = torch.export.load(io.BytesIO(_program(encoder))).module()
+    for rows in (1, 2, 7):
+        tokens = random_tokens(rows, 40)
+        torch.testing.assert_close(program(tokens), encoder(tokens))
 
 
 def test_help_suffices(capsys):
@@ -173,6 +243,10 @@ def test_a_missing_checkpoint(tmp_path, capsys):
         (
             lambda content: content["hyper_parameters"]["encoder"].update(class_path="nowhere.Encoder"),
             "expected a class that can be imported, found nowhere.Encoder",
+        ),
+        (
+            lambda content: content["hyper_parameters"].update(distance="chord"),
+            "expected one of the distances hyperbolic, euclidean, squared, cosine, manhattan, found 'chord'",
         ),
         (
             lambda content: content["hyper_parameters"]["encoder"]["init_args"].update(channels=4),

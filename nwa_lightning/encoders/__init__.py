@@ -1,6 +1,23 @@
 """Encoders: tokens in, embeddings out. One family per file."""
 
 from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.encoders.cnned import CNNED
+from nwa_lightning.encoders.dense import LinearEncoder, MLPEncoder
+from nwa_lightning.encoders.dsee import DSEECNN
+from nwa_lightning.encoders.kmer import KmerEncoder
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN, NeuroSEEDTransformer
+from nwa_lightning.encoders.recurrent import GRUEncoder
+from nwa_lightning.encoders.sense import SENSE
 
-__all__ = ["Encoder", "NeuroSEEDCNN", "NeuroSEEDTransformer"]
+__all__ = [
+    "CNNED",
+    "DSEECNN",
+    "SENSE",
+    "Encoder",
+    "GRUEncoder",
+    "KmerEncoder",
+    "LinearEncoder",
+    "MLPEncoder",
+    "NeuroSEEDCNN",
+    "NeuroSEEDTransformer",
+]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from nwa_lightning.alphabet import FIRST_LETTER
 
 
 class Encoder(nn.Module):
@@ -44,3 +47,27 @@ class Encoder(nn.Module):
                 f"with a larger max_length."
             )
         return nn.functional.pad(tokens, (0, missing)) if missing else tokens
+
+
+class OneHot(nn.Module):
+    """One number per letter: 1 for the letter that a position holds, 0 for the others; ``<sos>`` and padding are all 0.
+
+    Args:
+        vocabulary: Number of token values, padding and ``<sos>`` included.
+    """
+
+    table: Tensor
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        # A buffer, so that an exported encoder can be moved to another device.
+        self.register_buffer("table", torch.eye(vocabulary)[:, FIRST_LETTER:].clone(), persistent=False)
+
+    @property
+    def letters(self) -> int:
+        """Number of letters."""
+        return self.table.shape[1]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(U, L, letters)`` of ``(U, L)`` tokens."""
+        return nn.functional.embedding(tokens, self.table)

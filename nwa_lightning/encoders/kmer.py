@@ -1,0 +1,63 @@
+"""An encoder that counts words."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nwa_lightning.alphabet import DNA, FIRST_LETTER
+from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.errors import InputError
+
+#: K-mers for which a vector may have room.
+MOST_KMERS = 1 << 20
+
+
+class KmerEncoder(Encoder):
+    """How frequent each k-mer is, divided by what it would be if all were equally frequent; then one linear layer.
+
+    So a number is about 1 whatever k and the length are. A sequence shorter than k has zeros. Counts of k-mers as
+    embeddings are a baseline of NeuroSEED (Corso et al., NeurIPS 2021).
+
+    Args:
+        max_length: The most bases a sequence may have.
+        embedding_dim: m, the dimension of the embeddings; null leaves out the linear layer, and m is the number of k-mers.
+        vocabulary: Number of token values, padding and ``<sos>`` included.
+        k: Letters of a k-mer; there are ``letters ** k`` of them.
+
+    Raises:
+        InputError: If k is too small or too large.
+    """
+
+    def __init__(
+        self, max_length: int, embedding_dim: int | None = 128, vocabulary: int = DNA.size, k: int = 4
+    ) -> None:
+        letters = vocabulary - FIRST_LETTER
+        if k < 1 or letters**k > MOST_KMERS:
+            raise InputError(
+                f"k: expected at least 1 and at most {MOST_KMERS:,} k-mers of {letters} letters, found {k}; give another "
+                f"number"
+            )
+        kmers = letters**k
+        super().__init__(max_length, kmers if embedding_dim is None else embedding_dim, vocabulary)
+        self.k = k
+        self.kmers = kmers
+        self.place: Tensor
+        self.register_buffer("place", letters ** torch.arange(k), persistent=False)
+        self.readout = nn.Identity() if embedding_dim is None else nn.Linear(kmers, embedding_dim)
+
+    def frequencies(self, tokens: Tensor) -> Tensor:
+        """``(U, letters ** k)`` of ``(U, L)`` tokens: 1 for a k-mer as frequent as the mean one."""
+        codes = nn.functional.pad(tokens[:, 1:] - FIRST_LETTER, (0, self.k), value=-1)
+        windows = codes.unfold(1, self.k, 1)
+        inside = (windows >= 0).all(dim=2)
+        index = (windows * self.place).sum(dim=2).masked_fill(~inside, 0)
+        counted = inside.float()
+        counts = counted.new_zeros(tokens.shape[0], self.kmers).scatter_add(1, index, counted)
+        frequencies: Tensor = counts * self.kmers / counted.sum(dim=1, keepdim=True).clamp(min=1)
+        return frequencies
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(U, m)`` embeddings of ``(U, L)`` tokens; see ``Encoder``."""
+        embeddings: Tensor = self.readout(self.frequencies(tokens))
+        return embeddings

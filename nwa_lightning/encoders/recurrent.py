@@ -1,0 +1,53 @@
+"""The recurrent encoder of NeuroSEED (Corso et al., NeurIPS 2021), after Zhang, Yuan & Indyk (2019)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from nwa_lightning.alphabet import DNA, PADDING
+from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.errors import InputError
+
+
+class GRUEncoder(Encoder):
+    """One-hot letters, one after the other, into gated recurrent units; the last state through two linear layers.
+
+    The state is that after the last letter, so padding behind it has no influence. ``<sos>`` is a step of zeros; by it a
+    sequence without letters has a state too. Sizes are the defaults of the published code of NeuroSEED.
+
+    Args:
+        max_length: The most bases a sequence may have.
+        embedding_dim: m, the dimension of the embeddings.
+        vocabulary: Number of token values, padding and ``<sos>`` included.
+        hidden_dim: Of the state, and between the two linear layers.
+        layers: Number of recurrent layers.
+
+    Raises:
+        InputError: If there are no layers.
+    """
+
+    def __init__(
+        self,
+        max_length: int,
+        embedding_dim: int = 128,
+        vocabulary: int = DNA.size,
+        hidden_dim: int = 100,
+        layers: int = 1,
+    ) -> None:
+        super().__init__(max_length, embedding_dim, vocabulary)
+        if layers < 1:
+            raise InputError(f"layers: expected at least 1, found {layers}; give a larger number")
+        self.one_hot = OneHot(vocabulary)
+        self.features = nn.GRU(self.one_hot.letters, hidden_dim, layers, batch_first=True)
+        self.readout = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, embedding_dim))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(U, m)`` embeddings of ``(U, L)`` tokens; see ``Encoder``."""
+        letters = self.one_hot(tokens)
+        # Zeros are the default too, but torch.export would fix the number of sequences by it.
+        start = letters.new_zeros(self.features.num_layers, letters.shape[0], self.features.hidden_size)
+        states, _ = self.features(letters, start)
+        last = (tokens != PADDING).sum(dim=1) - 1
+        state = states.gather(1, last[:, None, None].expand(-1, 1, states.shape[2])).squeeze(1)
+        embeddings: Tensor = self.readout(state)
+        return embeddings
