@@ -88,7 +88,9 @@ class NWAHead(nn.Module):
         """
         head_dim = decoded.shape[-1] // self.heads
         query = self.query(decoded) * (self.merge / math.sqrt(head_dim)).repeat_interleave(head_dim)
-        return torch.bmm(query[pairs[:, 0]], self.key(decoded)[pairs[:, 1]].mT)
+        # index_select and not indexing: its gradient adds up in a fixed order, so a run can be repeated bit for bit.
+        first, second = query.index_select(0, pairs[:, 0]), self.key(decoded).index_select(0, pairs[:, 1])
+        return torch.bmm(first, second.mT)
 
     def forward(self, embeddings: Tensor, lengths: Tensor, pairs: Tensor, size: int) -> Tensor:
         """``(Q, L, L)`` map logits of ``(N, m)`` embeddings; see ``decode`` and ``attend``."""

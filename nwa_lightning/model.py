@@ -112,7 +112,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         return self.length * self._distance(embeddings, pairs)
 
     def _distance(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
-        distance: Tensor = self.distance(embeddings[pairs[:, 0]], embeddings[pairs[:, 1]])
+        # index_select and not indexing: its gradient adds up in a fixed order, so a run can be repeated bit for bit.
+        distance: Tensor = self.distance(*(embeddings.index_select(0, side) for side in pairs.unbind(1)))
         return distance
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -48,11 +49,31 @@ def nwa_divergence(head: NWAHead, embeddings: Tensor, batch: PairBatch, temperat
             f"Expected one embedding per row of batch.tokens ({len(batch.tokens)}) but got {len(embeddings)}; encode "
             f"batch.tokens, not each pair."
         )
-    rows = int(pairs.max()) + 1
+    rows = rows_used(pairs, wait=pairs.device.type == "cpu")
     size = batch.tokens.shape[1]
     logits = head(embeddings[:rows], batch.lengths[:rows], pairs, size)
     inside = torch.arange(size, device=pairs.device) <= batch.lengths[:rows, None]
     return row_jsd(logits, batch.nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=temperature).mean()
+
+
+def rows_used(pairs: Tensor, *, wait: bool) -> int:
+    """N, where ``(Q, 2)`` pairs use the first N rows.
+
+    Args:
+        pairs: At least one.
+        wait: Whether to look at their values, for which a GPU would have to catch up. Without it, N (N - 1) / 2 pairs
+            are taken to be all pairs of N rows, as ``NWADataModule`` makes them.
+
+    Raises:
+        RuntimeError: Without ``wait``, if they are not; on a GPU when it gets there.
+    """
+    rows = (1 + math.isqrt(1 + 8 * len(pairs))) // 2
+    if wait or rows * (rows - 1) // 2 != len(pairs):
+        return int(pairs.max()) + 1
+    torch._assert_async(
+        pairs.max() < rows, f"Expected {len(pairs)} pairs with matrices to be those of the first {rows} sequences."
+    )
+    return rows
 
 
 def call_step(step: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
@@ -168,7 +189,7 @@ def unique_embeddings(outputs: list[Tensor], batch: Any, encoder: str) -> Tensor
     places = torch.arange(2 * pairs, device=batch.pairs.device)
     first = places.new_full((unique,), 2 * pairs).scatter_reduce(0, batch.pairs.T.reshape(-1), places, "amin")
     # A sequence in no pair has no embedding; it is in no map either, so any row will do for it.
-    return torch.cat(outputs)[first.clamp(max=2 * pairs - 1)]
+    return torch.cat(outputs).index_select(0, first.clamp(max=2 * pairs - 1))
 
 
 def check_head_is_trained(head: nn.Module, module: LightningModule, remedy: str) -> None:

@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from nwa_lightning import EditDistanceModel, NWADataModule, NWAMixin, PairBatch
 from nwa_lightning.encoders import NeuroSEEDCNN
 from nwa_lightning.functional import row_jsd
-from nwa_lightning.term import unique_embeddings
+from nwa_lightning.term import rows_used, unique_embeddings
 
 NWA = {"nwa_embedding_dim": 16, "nwa_max_length": 32}
 
@@ -208,3 +208,11 @@ def test_a_sequence_is_taken_from_its_first_occurrence(batch):
     flat = batch.pairs.T.flatten().tolist()
     assert found == [flat.index(row) for row in range(16)]
     assert isinstance(batch, PairBatch)
+
+
+def test_rows_in_use_are_known_without_looking_at_the_pairs(batch):
+    block = batch.nw_pairs
+    assert rows_used(block, wait=False) == rows_used(block, wait=True) == 6
+    assert rows_used(block[:-1], wait=False) == 6, "not a whole block: looked at"
+    with pytest.raises(RuntimeError, match="15 pairs with matrices to be those of the first 6 sequences"):
+        rows_used(block + 1, wait=False)
