@@ -27,9 +27,8 @@ from nwa_lightning.term import (
     call_step,
     captured_embeddings,
     check_head_is_trained,
-    find_weight,
     loss_of,
-    nwa_divergence,
+    nwa_term,
     unique_embeddings,
 )
 
@@ -115,12 +114,16 @@ class NWACallback(Callback):
                 return None
             embeddings = unique_embeddings(outputs, batch, self.encoder)
             head: NWAHead = pl_module.get_submodule(HEAD_NAME)  # type: ignore[assignment]
-            divergence = nwa_divergence(head, embeddings, batch, self.temperature)
-            weight = find_weight(head, self.nwa_weight, divergence, loss_of(result))
-            pl_module.log("train/nwa_loss", divergence.detach(), batch_size=max(1, len(batch.nw_pairs)))
-            if self.nwa_weight == "auto":
-                pl_module.log("train/nwa_weight", weight)
-            return add_term(result, weight * divergence)
+            term = nwa_term(
+                pl_module,
+                head,
+                embeddings,
+                batch,
+                weight=self.nwa_weight,
+                temperature=self.temperature,
+                encoder_loss=loss_of(result),
+            )
+            return add_term(result, term)
 
         return training_step
 

@@ -19,9 +19,8 @@ from nwa_lightning.term import (
     call_step,
     captured_embeddings,
     check_head_is_trained,
-    find_weight,
     loss_of,
-    nwa_divergence,
+    nwa_term,
     unique_embeddings,
 )
 
@@ -135,13 +134,15 @@ class NWAMixin(_Base):
         self._nwa_called = True
         if self.nwa_head is None or self.nwa_weight is None:
             return embeddings.sum() * 0.0
-        divergence = nwa_divergence(self.nwa_head, embeddings, batch, self.nwa_temperature)
-        weight = find_weight(self.nwa_head, self.nwa_weight, divergence, encoder_loss)
-        if self._trainer is not None and self.trainer.training:
-            self.log("train/nwa_loss", divergence.detach(), batch_size=max(1, len(batch.nw_pairs)))
-            if self.nwa_weight == "auto":
-                self.log("train/nwa_weight", weight)
-        return weight * divergence
+        return nwa_term(
+            self,
+            self.nwa_head,
+            embeddings,
+            batch,
+            weight=self.nwa_weight,
+            temperature=self.nwa_temperature,
+            encoder_loss=encoder_loss,
+        )
 
     def training_step(self, batch: PairBatch, *args: Any, **kwargs: Any) -> Any:
         """Their step, plus the term, unless their step called ``nwa_loss`` itself."""

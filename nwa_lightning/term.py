@@ -82,6 +82,36 @@ def call_step(step: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -
     return step(batch, *args, **kwargs) if wants_more else step(batch)
 
 
+def nwa_term(
+    module: LightningModule,
+    head: NWAHead,
+    embeddings: Tensor,
+    batch: PairBatch,
+    *,
+    weight: Weight,
+    temperature: float,
+    encoder_loss: Tensor | None,
+) -> Tensor:
+    """The weighted term, ready to add to a loss; in training L_nw, and a lambda that finds itself, are logged.
+
+    Args:
+        module: The model, which logs.
+        head: Draws the maps.
+        embeddings: ``(U, m)``, one row per row of ``batch.tokens``.
+        batch: With ``(Q, L, L)`` matrices of its first Q pairs.
+        weight: lambda.
+        temperature: Divides the scores of the matrices before their row softmax.
+        encoder_loss: The loss that the term will be added to; needed where lambda finds itself.
+    """
+    divergence = nwa_divergence(head, embeddings, batch, temperature)
+    found = find_weight(head, weight, divergence, encoder_loss)
+    if module._trainer is not None and module.trainer.training:
+        module.log("train/nwa_loss", divergence.detach(), batch_size=max(1, len(batch.nw_pairs)))
+        if weight == "auto":
+            module.log("train/nwa_weight", found)
+    return found * divergence
+
+
 def loss_of(result: Any) -> Tensor:
     """The loss in what a ``training_step`` returned: a tensor, or a dict with "loss"."""
     loss = result.get("loss") if isinstance(result, dict) else result

@@ -69,5 +69,5 @@ class OneHot(nn.Module):
         return self.table.shape[1]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(U, L, letters)`` of ``(U, L)`` tokens."""
+        """``(..., letters)`` of ``(...)`` tokens."""
         return nn.functional.embedding(tokens, self.table)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nwa_lightning.alphabet import DNA, FIRST_LETTER, PADDING
-from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.encoders.base import Encoder, OneHot
 from nwa_lightning.errors import InputError
 
 
@@ -116,9 +116,8 @@ class NeuroSEEDTransformer(Encoder):
             self.positions = nn.Parameter(0.02 * torch.randn(segments, hidden_dim))
         else:
             self.register_buffer("positions", _sinusoids(segments, hidden_dim), persistent=False)
+        self.one_hot = OneHot(vocabulary)
         # Constants are buffers, so that an exported encoder can be moved to another device.
-        self.one_hot: Tensor
-        self.register_buffer("one_hot", torch.eye(vocabulary)[:, FIRST_LETTER:].clone(), persistent=False)
         places = torch.arange(segments)
         steps = (places[:, None] - places).abs()
         self.itself: Tensor
@@ -141,8 +140,7 @@ class NeuroSEEDTransformer(Encoder):
         segments = len(self.near)
         bases = nn.functional.pad(self.pad(tokens)[:, 1:], (0, segments * self.segment - self.max_length))
         bases = bases.reshape(-1, segments, self.segment)
-        # One column per letter: <sos> and padding are 0 in all of them.
-        letters = nn.functional.embedding(bases, self.one_hot).flatten(2)
+        letters = self.one_hot(bases).flatten(2)
         present = (bases != PADDING).any(dim=2)
         # Every segment sees itself, or the softmax of one that sees nothing would be 0 / 0.
         hidden_from = ~(self.near & (present[:, None] | self.itself))
