@@ -2,8 +2,9 @@
 
 Run it with ``python examples/reproduce.py``. A cell is one training run and its test; it is written to
 ``cells/*.json`` in the output folder when it is done, so a study that was cut off goes on where it was, and
-``--tables`` draws up the tables of what there is. Both runs of a pair start from the same seed and take the same batches,
-steps and schedule. Nothing is chosen on the test set: a run ends after its last step.
+``--tables`` draws up the tables and figures of what there is. Runs that differ in nothing but NWA start from the same
+seed, and take the same split, batches, steps and schedule. Nothing is chosen on the test set: a run ends after its last
+step.
 """
 
 from __future__ import annotations
@@ -14,50 +15,88 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
+from numpy.typing import NDArray
+from reproduce_figures import lambda_figure, maps_figure
 from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from nwa_lightning.baselines import ConstantBaseline, KmerBaseline
+from nwa_lightning.batch import PairBatch
 from nwa_lightning.cli import NWACLI
+from nwa_lightning.datamodule import NWADataModule
 from nwa_lightning.figures import prediction_figure
 from nwa_lightning.metrics import evaluate
 
-#: What `nwa fit` is given for each row, and the published lambda.
-ROWS: dict[str, tuple[list[str], str]] = {
-    "cnn": (["--model.encoder=NeuroSEEDCNN"], "1e-5"),
-    "transformer": (["--model.encoder=NeuroSEEDTransformer"], "1e-5"),
-    "transformer_local": (["--model.encoder=NeuroSEEDTransformer", "--model.encoder.window=8"], "1e-5"),
-    "dsee": (["--model.encoder=DSEECNN", "--model.distance=squared", "--model.loss=chi_square"], "1e-6"),
-    "cnned": (["--model.encoder=CNNED", "--model.distance=euclidean", "--model.loss=triplet"], "1e-5"),
-    "gru": (["--model.encoder=GRUEncoder"], "1e-5"),
-}
-#: Upper ends of the bands of edit distance, and their names.
+CONFIGS = Path(__file__).parent / "configs"
+#: Encoders: each has a configuration without NWA, of this name, and one with it, its name and ``_nwa``.
+ROWS = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru")
+#: What a run may be, beside a lambda.
+KINDS = ("without", "longer", "with", "auto")
+#: Lower and upper ends of the bands of edit distance, in edits, by their names.
 BANDS = {"ED 1-10": (1, 10), "ED 11-20": (11, 20), "ED 21-40": (21, 40), "ED > 40": (41, 10**6)}
 #: The figures of a cell that make a column.
 COLUMNS = ("rmse", "rmse_homologous", *BANDS, "r2", "spearman", "seconds")
+#: Rows that learn nothing but a line: what any encoder has to beat.
+BASELINES: dict[str, Callable[[NWADataModule], ConstantBaseline | KmerBaseline]] = {
+    "constant": lambda data: ConstantBaseline(),
+    "kmer_euclidean": lambda data: KmerBaseline(data.vocabulary),
+    "kmer_cosine": lambda data: KmerBaseline(data.vocabulary, distance="cosine"),
+    "ffp": lambda data: KmerBaseline(data.vocabulary, distance="jensen-shannon"),
+}
 
 
-def cell_name(row: str, nwa: str, dim: int, train_size: int | None, seed: int) -> str:
-    return f"{row}-{nwa}-m{dim}-n{train_size or 'all'}-seed{seed}"
+def short(data: str) -> str:
+    """Name of a data set as part of a file name."""
+    return Path(data).name.split(".")[0].replace(":", "-")
 
 
-def run_cell(row: str, nwa: str, dim: int, train_size: int | None, seed: int, options: argparse.Namespace) -> None:
-    """Train and test one cell; write its figures, and for the first seed its predictions as a picture."""
-    arguments, published = ROWS[row]
-    weight = {"without": "null", "with": published, "auto": "auto"}[nwa]
+class Cell(NamedTuple):
+    """One training run and its test."""
+
+    row: str
+    #: without, with (the published lambda), auto, a lambda, or longer: without it, for as many seconds as with it.
+    nwa: str
+    dim: int
+    train_size: int | None
+    seed: int
+
+    def path(self, options: argparse.Namespace) -> Path:
+        place = f"m{self.dim}-n{self.train_size or 'all'}-{options.steps}-seed{self.seed}"
+        return Path(options.out / "cells" / f"{short(options.data)}-{self.row}-{self.nwa}-{place}.json")
+
+
+def steps_of(cell: Cell, options: argparse.Namespace) -> int:
+    """Steps of a cell; those of a longer one take as many seconds as the same cell took with NWA."""
+    if cell.nwa != "longer":
+        return int(options.steps)
+    try:
+        without, term = (
+            json.loads(cell._replace(nwa=nwa).path(options).read_text())["seconds"] for nwa in ("without", "with")
+        )
+    except FileNotFoundError as error:
+        raise SystemExit(f"longer: expected the cell {error.filename}; train it first (--nwa without with)") from None
+    return round(options.steps * max(1.0, term / without))
+
+
+def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
+    """What ``nwa fit`` builds for a cell, without its log and checkpoint folders."""
+    plain = cell.nwa in ("without", "longer")
+    config = CONFIGS / f"{cell.row}{'' if plain else '_nwa'}.yaml"
     settings = {
-        "seed_everything": seed,
+        "seed_everything": cell.seed,
         "data.data": options.data,
-        "data.seed": seed,
-        "data.nwa_sequences": 0 if nwa == "without" else options.nwa_sequences,
-        "model.nwa_weight": weight,
-        "model.encoder.embedding_dim": dim,
-        "trainer.max_steps": options.steps,
+        "data.seed": cell.seed,
+        "model.encoder.embedding_dim": cell.dim,
+        "trainer.max_steps": steps,
         "trainer.limit_val_batches": 0,
         "trainer.logger": "false",
         "trainer.enable_model_summary": "false",
@@ -66,110 +105,217 @@ def run_cell(row: str, nwa: str, dim: int, train_size: int | None, seed: int, op
         "checkpoint.save_last": "false",
         "checkpoint.monitor": "null",
     }
-    if train_size is not None:
-        settings["data.train_size"] = train_size
-    cli = NWACLI([*arguments, *(f"--{name}={value}" for name, value in settings.items())], run=False)
-    start = time.perf_counter()
+    if cell.train_size is not None:
+        settings["data.train_size"] = cell.train_size
+    if cell.nwa not in KINDS or cell.nwa == "auto":
+        settings["model.nwa_weight"] = cell.nwa
+    return NWACLI([f"--config={config}", *(f"--{name}={value}" for name, value in settings.items())], run=False)
+
+
+def published_lambda(row: str) -> str:
+    """The lambda of a row's configuration, as one would write it."""
+    config = yaml.safe_load((CONFIGS / f"{row}_nwa.yaml").read_text())
+    return f"{config['model']['init_args']['nwa_weight']:.0e}".replace("e-0", "e-")
+
+
+def run_cell(cell: Cell, options: argparse.Namespace) -> None:
+    """Train and test one cell; write its figures, and for the first seed its weights and predictions."""
+    steps = steps_of(cell, options)
+    path = cell.path(options)
+    cli = build(cell, options, steps)
+    start = time.process_time()
     cli.trainer.fit(cli.model, cli.datamodule)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     model = cli.model.eval()
-    found, true, length = [], [], []
 
-    def predict(batch):
+    def predict(batch: PairBatch) -> Tensor:
         with torch.inference_mode():
-            edits = model.predicted_edits(model.encode(batch.tokens), batch.pairs)
-        found.append(edits.numpy())
-        true.append(batch.distance.numpy())
-        length.append(batch.longest.numpy())
-        return edits
+            return model.predicted_edits(model.encode(batch.tokens), batch.pairs)
 
-    figures: dict[str, Any] = evaluate(predict, cli.datamodule.test_dataloader())
-    predicted, distance, longest = (np.concatenate(parts) for parts in (found, true, length))
+    cli.datamodule.setup("validate")
+    validation = evaluate(predict, cli.datamodule.val_dataloader())["rmse"]
+    about = {"steps_run": steps, "seconds": seconds, "val_rmse": validation}
+    predicted, distance = test_cell(cell, options, predict, cli.datamodule, about)
+    if cell.seed == 0:
+        picture = prediction_figure({f"{cell.row}, {cell.nwa} NWA, m = {cell.dim}": predicted}, distance)
+        picture.savefig(options.out / "predictions" / f"{path.stem}.png", dpi=80)
+        save_file(model.state_dict(), options.out / "weights" / f"{path.stem}.safetensors")
+
+
+def run_baseline(cell: Cell, options: argparse.Namespace) -> None:
+    """Fit a baseline to the pairs of 20 training batches, and test it."""
+    data = NWADataModule(options.data, seed=cell.seed, train_size=cell.train_size, nwa_sequences=0)
+    start = time.process_time()
+    training = data.train_dataloader().dataset
+    baseline = BASELINES[cell.row](data).fit([training[number] for number in range(20)])
+    test_cell(cell, options, baseline, data, {"seconds": time.process_time() - start})
+
+
+def test_cell(
+    cell: Cell,
+    options: argparse.Namespace,
+    predict: Callable[[PairBatch], Tensor],
+    data: NWADataModule,
+    about: dict[str, float],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Test and write a cell; return predicted and true edits of all test pairs."""
+    batches = list(data.test_dataloader())
+    predicted = np.concatenate([predict(batch).numpy() for batch in batches])
+    distance = np.concatenate([batch.distance.numpy() for batch in batches])
+    longest = np.concatenate([batch.longest.numpy() for batch in batches])
+    figures: dict[str, Any] = {"data": Path(options.data).name, **cell._asdict(), "steps": options.steps, **about}
+    figures |= {"threads": torch.get_num_threads(), **evaluate(predict, batches)}
     squares = ((predicted - distance) / longest) ** 2
     for name, (low, high) in BANDS.items():
         chosen = (distance >= low) & (distance <= high)
         figures[name] = 100 * float(np.sqrt(squares[chosen].mean())) if chosen.any() else None
-    figures |= {"row": row, "nwa": nwa, "dim": dim, "train_size": train_size, "seed": seed}
-    figures |= {"steps": options.steps, "data": options.data, "seconds": seconds, "threads": torch.get_num_threads()}
-    name = cell_name(row, nwa, dim, train_size, seed)
-    if seed == 0:
-        (options.out / "predictions").mkdir(exist_ok=True)
-        picture = prediction_figure({f"{row}, {nwa} NWA, m = {dim}": predicted}, distance)
-        picture.savefig(options.out / "predictions" / f"{name}.png", dpi=80)
     # Written under another name first, so that a cell is whole or not there.
-    unfinished = options.out / "cells" / f"{name}.tmp"
+    unfinished = cell.path(options).with_suffix(".tmp")
     unfinished.write_text(f"{json.dumps(figures, indent=1)}\n")
-    unfinished.rename(unfinished.with_suffix(".json"))
+    unfinished.rename(cell.path(options))
+    return predicted, distance
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """Every finished cell."""
+    cells = [json.loads(path.read_text()) for path in (folder / "cells").glob("*.json")]
+    return sorted(cells, key=lambda cell: (cell["data"], cell["row"], cell["dim"], cell["nwa"], cell["seed"]))
+
+
+def collect_lambdas(cells: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The cells of each lambda, without and auto; the published lambda is one of them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        if cell["nwa"] != "longer" and cell["row"] in ROWS:
+            name = published_lambda(cell["row"]) if cell["nwa"] == "with" else cell["nwa"]
+            found.setdefault(name, []).append(cell)
+    return found
 
 
 def tables(folder: Path) -> str:
     """Write table.csv with every cell, and table.md with mean and spread over seeds and what NWA changes."""
-    cells = [json.loads(path.read_text()) for path in sorted((folder / "cells").glob("*.json"))]
+    cells = read_cells(folder)
     if not cells:
         return "no cell is done yet"
-    keys = ("data", "row", "dim", "train_size", "steps", "nwa")
+    keys = ("data", "row", "dim", "train_size", "steps", "nwa", "seed")
     with (folder / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*keys, "seed", *COLUMNS, "threads"])
+        writer = csv.DictWriter(file, [*keys, "steps_run", "val_rmse", *COLUMNS, "threads"])
         writer.writeheader()
         writer.writerows(cells)
-    heads = ["data", "encoder", "m", "training sequences", "NWA", "seeds", *COLUMNS, "change by NWA, RMSE %"]
+    heads = ["data", "encoder", "m", "training sequences", "steps", "NWA", "seeds", *COLUMNS]
+    heads += ["change of RMSE by NWA, equal steps", "equal seconds"]
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    order = [*BASELINES, *ROWS]
 
-    def order(cell: dict[str, Any]) -> tuple[Any, ...]:
-        return (cell["data"], cell["row"], cell["dim"], cell["train_size"] or 10**9, cell["steps"])
+    def place(cell: dict[str, Any]) -> tuple[Any, ...]:
+        size = cell["train_size"] or 10**9
+        return (cell["data"], cell["dim"], -size, order.index(cell["row"]), cell["steps"])
 
-    for _, group in itertools.groupby(sorted(cells, key=order), key=order):
+    for _, group in itertools.groupby(sorted(cells, key=place), key=place):
         members = list(group)
-        without = {cell["seed"]: cell["rmse"] for cell in members if cell["nwa"] == "without"}
-        for nwa in ("without", "with", "auto"):
+        rmse = {(cell["nwa"], cell["seed"]): cell["rmse"] for cell in members}
+        for nwa in sorted(
+            {cell["nwa"] for cell in members}, key=lambda nwa: (KINDS.index(nwa) if nwa in KINDS else len(KINDS), nwa)
+        ):
             runs = [cell for cell in members if cell["nwa"] == nwa]
-            if not runs:
-                continue
-            changes = [
-                cell["rmse"] - without[cell["seed"]] for cell in runs if nwa != "without" and cell["seed"] in without
-            ]
             first = runs[0]
-            place = [first["data"], first["row"], first["dim"], first["train_size"] or "all", nwa, len(runs)]
-            values = [spread([run[name] for run in runs if run[name] is not None]) for name in COLUMNS]
-            lines.append(f"| {' | '.join(map(str, [*place, *values, spread(changes)]))} |")
+            line = [first["data"], first["row"], first["dim"] or "", first["train_size"] or "all"]
+            line += [round(mean(run["steps_run"] for run in runs)) if "steps_run" in first else "", nwa, len(runs)]
+            line += [spread([run[name] for run in runs if run[name] is not None]) for name in COLUMNS]
+            for other in ("without", "longer"):
+                compared = nwa not in ("without", "longer") and all((other, run["seed"]) in rmse for run in runs)
+                line.append(verdict(rmse, nwa, other, [run["seed"] for run in runs]) if compared else "")
+            lines.append(f"| {' | '.join(map(str, line))} |")
     text = "\n".join(lines)
     (folder / "table.md").write_text(f"{text}\n")
     return text
 
 
-def spread(values: Iterable[float]) -> str:
+def spread(values: list[float]) -> str:
     """Mean and standard deviation."""
-    numbers = list(values)
-    if not numbers:
+    if not values:
         return ""
-    return f"{mean(numbers):.3g}" if len(numbers) < 2 else f"{mean(numbers):.3f} ± {stdev(numbers):.3f}"
+    return f"{mean(values):.3g}" if len(values) < 2 else f"{mean(values):.3f} ± {stdev(values):.3f}"
+
+
+def verdict(rmse: dict[tuple[str, int], float], nwa: str, other: str, seeds: list[int]) -> str:
+    """Mean and spread of the change seed by seed; a change counts where it is beyond two of its standard deviations."""
+    changes = [rmse[nwa, seed] - rmse[other, seed] for seed in seeds]
+    if len(changes) < 2:
+        return f"{changes[0]:+.3f}"
+    found = "within the spread"
+    if abs(mean(changes)) > 2 * stdev(changes):
+        found = "better" if mean(changes) < 0 else "worse"
+    return f"{mean(changes):+.3f} ± {stdev(changes):.3f}: {found}"
+
+
+def kind(text: str) -> str:
+    """Check what a run may be."""
+    if text in KINDS or float(text) > 0:
+        return text
+    raise ValueError(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--nwa", nargs="+", choices=("without", "with", "auto"), default=["without", "with"])
-    parser.add_argument("--dims", type=int, nargs="+", default=[128])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="encoders; by default all")
+    parser.add_argument(
+        "--nwa",
+        nargs="+",
+        type=kind,
+        default=["without", "with", "longer"],
+        help="without; with, at the published lambda; longer: without, for the seconds of with; auto; or a lambda",
+    )
+    parser.add_argument("--dims", type=int, nargs="+", default=[128], help="dimensions of the embeddings")
     parser.add_argument("--train-sizes", type=int, nargs="+", help="training sequences; by default all")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="each has its own split, batches and weights")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
-    parser.add_argument("--nwa-sequences", type=int, default=8, help="sequences of a batch that feed the term")
     parser.add_argument("--out", type=Path, default=Path("examples/results/study"))
-    parser.add_argument("--tables", action="store_true", help="train nothing; only draw up the tables of what there is")
+    parser.add_argument("--tables", action="store_true", help="train nothing; only draw up what there is")
     options = parser.parse_args()
-    (options.out / "cells").mkdir(parents=True, exist_ok=True)
+    for folder in ("cells", "predictions", "weights"):
+        (options.out / folder).mkdir(parents=True, exist_ok=True)
     if not options.tables:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        # Seed by seed, so that an early end leaves every row with as many seeds.
-        grid = itertools.product(
-            range(options.seeds), options.dims, options.train_sizes or [None], options.rows, options.nwa
-        )
-        wanted = [(row, nwa, dim, size, seed) for seed, dim, size, row, nwa in grid]
-        missing = [key for key in wanted if not (options.out / "cells" / f"{cell_name(*key)}.json").exists()]
-        for key in track(missing, f"training {len(missing)} of {len(wanted)} cells"):
-            run_cell(*key, options)
+        train_missing(options)
     print(tables(options.out))
+    draw_figures(options)
+
+
+def train_missing(options: argparse.Namespace) -> None:
+    """Train every wanted cell that is not there, seed by seed, so that an early end leaves all rows with as many seeds."""
+    wanted = []
+    for seed, size in itertools.product(range(options.seeds), options.train_sizes or [None]):
+        wanted += [Cell(row, "without", 0, size, seed) for row in BASELINES]
+        wanted += [
+            Cell(row, nwa, m, size, seed) for m, row, nwa in itertools.product(options.dims, options.rows, options.nwa)
+        ]
+    missing = [cell for cell in wanted if not cell.path(options).exists()]
+    for cell in track(missing, f"training {len(missing)} of {len(wanted)} cells"):
+        if not cell.path(options).exists():  # another process may have trained it meanwhile
+            (run_baseline if cell.row in BASELINES else run_cell)(cell, options)
+
+
+def draw_figures(options: argparse.Namespace) -> None:
+    """RMSE against lambda of every row that was trained with several, and attention maps where both weights are there."""
+    cells = read_cells(options.out)
+    for (data, row, dim), group in itertools.groupby(cells, key=lambda cell: (cell["data"], cell["row"], cell["dim"])):
+        lambdas = collect_lambdas([cell for cell in group if cell["train_size"] is None])
+        if len(lambdas) > 2:
+            figure = lambda_figure(lambdas, f"{row}, m = {dim}, {data}")
+            figure.savefig(options.out / f"lambda-{short(data)}-{row}-m{dim}.png", dpi=100)
+    for row, dim in itertools.product(ROWS, options.dims):
+        pair = [Cell(row, nwa, dim, None, 0) for nwa in ("without", "with")]
+        weights = [options.out / "weights" / f"{cell.path(options).stem}.safetensors" for cell in pair]
+        if all(path.exists() for path in weights):
+            models = []
+            for cell, path in zip(pair, weights, strict=True):
+                cli = build(cell, options, options.steps)
+                cli.model.load_state_dict(load_file(path))
+                models.append(cli.model.eval())
+            figure = maps_figure(*models, cli.datamodule)
+            figure.savefig(options.out / f"maps-{pair[0].path(options).stem}.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
 import ast
+import csv
+import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -26,3 +31,50 @@ def test_an_existing_model_by_inheritance_and_by_the_callback(tmp_path):
         assert float(alone) < float(mixin)
         assert mixin == callback
     assert not list(tmp_path.iterdir())
+
+
+def test_the_study_goes_on_where_it_was_and_says_what_nwa_changed(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "reproduce.py"), "--data", "tree:300x60", "--out", str(tmp_path)]
+    command += ["--rows", "cnned", "--dims", "16", "--seeds", "2", "--steps", "3"]
+    done = subprocess.run([*command, "--nwa", "without", "with", "1e-3"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "14 of 14 cells" in done.stdout  # 2 seeds x (4 baselines + 3)
+    kept = tmp_path / "cells" / "tree-300x60-cnned-without-m16-nall-3-seed1.json"
+    before, cell = kept.stat().st_mtime_ns, json.loads(kept.read_text())
+
+    next((tmp_path / "cells").glob("*-cnned-with-*seed1.json")).unlink()
+    done = subprocess.run([*command, "--nwa", "without", "with", "longer"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 14 cells" in done.stdout
+    assert kept.stat().st_mtime_ns == before
+
+    rows = [line.split(" | ") for line in (tmp_path / "table.md").read_text().splitlines()]
+    assert [(row[1], row[5]) for row in rows[2:]] == [
+        ("constant", "without"),
+        ("kmer_euclidean", "without"),
+        ("kmer_cosine", "without"),
+        ("ffp", "without"),
+        ("cnned", "without"),
+        ("cnned", "longer"),
+        ("cnned", "with"),
+        ("cnned", "1e-3"),
+    ]
+    with (tmp_path / "table.csv").open() as file:
+        listed = [
+            float(row["rmse"]) for row in csv.DictReader(file) if row["row"] == "cnned" and row["nwa"] == "without"
+        ]
+    assert listed[1] == cell["rmse"]
+    assert rows[6][7] == f"{np.mean(listed):.3f} ± {np.std(listed, ddof=1):.3f}"
+    assert {path.name.split("-")[0] for path in tmp_path.glob("*.png")} == {"lambda", "maps"}
+
+
+def test_a_change_counts_beyond_two_standard_deviations(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    verdict = importlib.import_module("reproduce").verdict
+    rmse = {("without", 0): 2.0, ("without", 1): 1.5, ("with", 0): 1.5, ("with", 1): 1.1}
+    assert verdict(rmse, "with", "without", [0, 1]) == "-0.450 ± 0.071: better"
+    rmse["with", 1] = 1.5
+    assert verdict(rmse, "with", "without", [0, 1]) == "-0.250 ± 0.354: within the spread"
+    rmse |= {("with", 0): 2.1, ("with", 1): 1.6}
+    assert verdict(rmse, "with", "without", [0, 1]).endswith(": worse")
+    assert verdict(rmse, "with", "without", [0]) == "+0.100"
