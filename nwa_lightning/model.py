@@ -16,18 +16,17 @@ from nwa_lightning.batch import PairBatch
 from nwa_lightning.distances import DISTANCES, DistanceName
 from nwa_lightning.encoders import Encoder
 from nwa_lightning.errors import InputError
-from nwa_lightning.functional import (
+from nwa_lightning.losses import (
     LossName,
     absolute_loss,
     chi_square_loss,
-    cosine_factor,
     edit_distance_loss,
-    inverse_sqrt_factor,
     poisson_loss,
     triplet_loss,
 )
 from nwa_lightning.metrics import distance_metrics
 from nwa_lightning.mixin import NWAMixin
+from nwa_lightning.schedules import cosine_factor, inverse_sqrt_factor
 from nwa_lightning.term import Weight
 
 
@@ -53,7 +52,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         distance: Of the embeddings, as a fraction of the length: see ``nwa_lightning.distances``.
         loss: squared or absolute error as a fraction of the length, chi_square or poisson regression of the edits, or
             triplet, which is the order of a sequence's partners plus the absolute error: see
-            ``nwa_lightning.functional``.
+            ``nwa_lightning.losses``.
 
     Raises:
         InputError: If there is no such distance or loss.

@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 from nwa_lightning import DSEECNN, EditDistanceModel, InputError, KmerEncoder, NeuroSEEDCNN
 from nwa_lightning.distances import DISTANCES, DistanceName
-from nwa_lightning.functional import (
+from nwa_lightning.losses import (
     LossName,
     absolute_loss,
     chi_square_loss,
