@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from nwa_lightning.alignment import edit_distances, nw_matrices, nw_matrix
+from nwa_lightning.augment import Augment
 from nwa_lightning.batch import PairBatch
 from nwa_lightning.callbacks import NWACallback, NWAWeightSchedule
 from nwa_lightning.datamodule import NWADataModule
@@ -46,6 +47,7 @@ __all__ = [
     "DSEECNN",
     "SENSE",
     "AttentionMapLogger",
+    "Augment",
     "CosineDistance",
     "EditDistanceModel",
     "Encoder",

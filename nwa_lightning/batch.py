@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from nwa_lightning.alignment import edit_distances, nw_matrices
-from nwa_lightning.alphabet import SOS
+from nwa_lightning.alphabet import DNA, SOS, Alphabet
+from nwa_lightning.augment import Augment
 from nwa_lightning.sequences import Sequences
 
 
@@ -125,10 +126,21 @@ class DrawnPairs(Dataset[PairBatch]):
         nwa_sequences: N, how many of the U feed the regulariser, with all their pairs.
         scores: Of the Needleman-Wunsch matrices.
         seed: Of the draws.
+        augment: Replaces a share of the sequences drawn by variants; None for sequences as they are.
+        alphabet: Of the sequences, for the letters of the variants.
     """
 
     def __init__(
-        self, sequences: Sequences, *, batch_size: int, pairs: int | None, nwa_sequences: int, scores: Scores, seed: int
+        self,
+        sequences: Sequences,
+        *,
+        batch_size: int,
+        pairs: int | None,
+        nwa_sequences: int,
+        scores: Scores,
+        seed: int,
+        augment: Augment | None = None,
+        alphabet: Alphabet = DNA,
     ) -> None:
         self.sequences = sequences
         self.batch_size = min(batch_size, len(sequences))
@@ -136,6 +148,8 @@ class DrawnPairs(Dataset[PairBatch]):
         self.pairs = pairs
         self.scores = scores
         self.seed = seed
+        self.augment = augment
+        self.alphabet = alphabet
 
     def __getitem__(self, number: int) -> PairBatch:
         generator = np.random.default_rng((self.seed, number))
@@ -145,7 +159,11 @@ class DrawnPairs(Dataset[PairBatch]):
         if self.pairs is not None and self.pairs < len(pairs):
             others = generator.choice(len(pairs) - nw_pairs, self.pairs - nw_pairs, replace=False)
             pairs = np.concatenate([pairs[:nw_pairs], pairs[nw_pairs + np.sort(others)]])
-        return make_batch(self.sequences, rows, pairs.copy(), nw_pairs, self.scores)
+        sequences = self.sequences
+        if self.augment is not None:
+            sequences = self.augment.vary(sequences, rows, self.alphabet, generator)
+            rows = np.arange(len(rows))
+        return make_batch(sequences, rows, pairs.copy(), nw_pairs, self.scores)
 
 
 class FixedPairs(Dataset[PairBatch]):

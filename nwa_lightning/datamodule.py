@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
 from nwa_lightning.alignment import check_scores
 from nwa_lightning.alphabet import ALPHABETS
+from nwa_lightning.augment import Augment
 from nwa_lightning.batch import BatchLoader, DrawnPairs, FixedPairs, PairBatch, Scores, SingleSequences, StepSampler
 from nwa_lightning.errors import InputError
 from nwa_lightning.resume import random_state, set_random_state
@@ -34,6 +35,7 @@ class NWADataModule(LightningDataModule):
         batch_size: U, sequences per training batch and process; each is encoded once.
         pairs: P, the most pairs of them per training batch; null takes all U (U - 1) / 2.
         nwa_sequences: N, how many sequences of a batch feed the NWA term, with all their pairs; 0 for a model without.
+        augment: Variants in the place of a share of each training batch; null for the training sequences as they are.
         match: Score of equal letters in the Needleman-Wunsch matrix.
         mismatch: Score of different letters.
         gap: Score of a gap.
@@ -58,6 +60,7 @@ class NWADataModule(LightningDataModule):
         batch_size: int = 64,
         pairs: int | None = 1024,
         nwa_sequences: int = 8,
+        augment: Augment | None = None,
         match: int = 1,
         mismatch: int = -1,
         gap: int = -1,
@@ -72,6 +75,7 @@ class NWADataModule(LightningDataModule):
         self.batch_size = batch_size
         self.pairs = pairs
         self.nwa_sequences = nwa_sequences
+        self.augment = augment
         self.scores = Scores(match, mismatch, gap)
         self.val_group = val_group
         self.test_group = test_group
@@ -117,6 +121,8 @@ class NWADataModule(LightningDataModule):
             nwa_sequences=self.nwa_sequences,
             scores=self.scores,
             seed=self.seed,
+            augment=self.augment,
+            alphabet=self.alphabet,
         )
         steps = max(1, len(self.split.train) // (dataset.batch_size * self._world_size))
         return self._loader(dataset, steps, first=self._next_step, num_workers=self.num_workers)
