@@ -15,7 +15,8 @@ class NWAHead(nn.Module):
     The decoder is a linear layer from the embedding to one hidden vector per position, then Transformer encoder layers;
     both sequences of a pair go through the very same one. The cross-attention has one dot product per head and position
     pair, merged over heads by a linear layer with one output. A linear merge is a weight per head, so it is folded into
-    the queries and all heads are one matrix product; its bias would vanish in the row softmax and is left out.
+    the queries and all heads are one matrix product. Its bias, and that of the keys, would add the same to a whole row; they
+    vanish in the row softmax and are left out.
 
     Args:
         embedding_dim: m, the dimension of the embeddings.
@@ -49,7 +50,7 @@ class NWAHead(nn.Module):
         layer = nn.TransformerEncoderLayer(hidden, heads, feedforward_dim, dropout=0.0, batch_first=True)
         self.decoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.query = nn.Linear(hidden, hidden)
-        self.key = nn.Linear(hidden, hidden)
+        self.key = nn.Linear(hidden, hidden, bias=False)
         self.merge = nn.Parameter(torch.full((heads,), 1 / heads))
 
     def decode(self, embeddings: Tensor, lengths: Tensor, size: int) -> Tensor:

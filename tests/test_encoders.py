@@ -7,6 +7,7 @@ from nwa_lightning import (
     CNNED,
     DSEECNN,
     SENSE,
+    EditDistanceModel,
     GRUEncoder,
     InputError,
     KmerEncoder,
@@ -75,6 +76,17 @@ def test_every_parameter_learns(kind, options):
     for parameter in encoder.parameters():
         assert parameter.grad.isfinite().all()
         assert parameter.grad.any()
+
+
+def test_parameters_of_the_cnn_as_published():
+    published = 124_610  # NeuroSEED-CNN of Lee & No (2024) for L = 153, m = 128, 64 channels, scale and radius included
+    letters = 9 * 64
+    convolution, norm = 64 * 64 * 3 + 64, 2 * 64
+    readout = 64 * (153 // 16) * 128 + 128
+    last_norm = 2 * 128  # which the published code has by accident, and we have not
+    assert letters + 4 * (convolution + norm) + readout + last_norm + 2 == published
+    model = EditDistanceModel(NeuroSEEDCNN(152, 128, vocabulary=9), nwa_weight=None)
+    assert sum(parameter.numel() for parameter in model.parameters()) == published - last_norm
 
 
 @pytest.mark.parametrize("length", [40, 47])
