@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
+from lightning.pytorch import Callback, Trainer
 from numpy.typing import NDArray
 from reproduce_figures import lambda_figure, maps_figure
 from rich.progress import track
@@ -37,7 +38,9 @@ from nwa_lightning.figures import prediction_figure
 from nwa_lightning.metrics import evaluate
 
 CONFIGS = Path(__file__).parent / "configs"
-#: Encoders: each has a configuration without NWA, of this name, and one with it, its name and ``_nwa``.
+#: Rows that can be asked for: configurations without NWA; those of the paper have one with it, too: the name and ``_nwa``.
+KNOWN = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "_nwa" not in path.stem)
+#: The systems of the paper and around it.
 ROWS = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru")
 #: What a run may be, beside a lambda.
 KINDS = ("without", "longer", "with", "auto")
@@ -70,12 +73,19 @@ class Cell(NamedTuple):
     seed: int
 
     def path(self, options: argparse.Namespace) -> Path:
-        place = f"m{self.dim}-n{self.train_size or 'all'}-{options.steps}-seed{self.seed}"
+        budget = f"{options.seconds}s" if options.seconds else options.steps
+        place = f"m{self.dim}-n{self.train_size or 'all'}-{budget}-seed{self.seed}"
         return Path(options.out / "cells" / f"{short(options.data)}-{self.row}-{self.nwa}-{place}.json")
 
 
 def steps_of(cell: Cell, options: argparse.Namespace) -> int:
     """Steps of a cell; those of a longer one take as many seconds as the same cell took with NWA."""
+    if options.seconds:
+        clock = Clock()
+        cli = build(cell, options, Clock.LAST)
+        cli.trainer.callbacks.append(clock)
+        cli.trainer.fit(cli.model, cli.datamodule)
+        return round(options.seconds / clock.seconds_per_step)
     if cell.nwa != "longer":
         return int(options.steps)
     try:
@@ -85,6 +95,18 @@ def steps_of(cell: Cell, options: argparse.Namespace) -> int:
     except FileNotFoundError as error:
         raise SystemExit(f"longer: expected the cell {error.filename}; train it first (--nwa without with)") from None
     return round(options.steps * max(1.0, term / without))
+
+
+class Clock(Callback):
+    """CPU seconds of a step, the first ones left out."""
+
+    FIRST, LAST = 20, 80
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.FIRST:
+            self.start = time.process_time()
+        if trainer.global_step == self.LAST:
+            self.seconds_per_step = (time.process_time() - self.start) / (self.LAST - self.FIRST)
 
 
 def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
@@ -163,7 +185,8 @@ def test_cell(
     predicted = np.concatenate([predict(batch).numpy() for batch in batches])
     distance = np.concatenate([batch.distance.numpy() for batch in batches])
     longest = np.concatenate([batch.longest.numpy() for batch in batches])
-    figures: dict[str, Any] = {"data": Path(options.data).name, **cell._asdict(), "steps": options.steps, **about}
+    figures: dict[str, Any] = {"data": Path(options.data).name, **cell._asdict(), **about}
+    figures |= {"seconds_asked": options.seconds} if options.seconds else {"steps": options.steps}
     figures |= {"threads": torch.get_num_threads(), **evaluate(predict, batches)}
     squares = ((predicted - distance) / longest) ** 2
     for name, (low, high) in BANDS.items():
@@ -186,30 +209,44 @@ def collect_lambdas(cells: list[dict[str, Any]]) -> dict[str, list[dict[str, Any
     """The cells of each lambda, without and auto; the published lambda is one of them."""
     found: dict[str, list[dict[str, Any]]] = {}
     for cell in cells:
-        if cell["nwa"] != "longer" and cell["row"] in ROWS:
+        if cell["nwa"] != "longer" and cell["row"] in KNOWN:
             name = published_lambda(cell["row"]) if cell["nwa"] == "with" else cell["nwa"]
             found.setdefault(name, []).append(cell)
     return found
 
 
-def tables(folder: Path) -> str:
-    """Write table.csv with every cell, and table.md with mean and spread over seeds and what NWA changes."""
+def tables(folder: Path, against: str) -> str:
+    """Write table.csv with every cell, and table.md with mean and spread over seeds and what NWA changes.
+
+    Args:
+        folder: With the cells.
+        against: A row; what the others change is compared with it.
+    """
     cells = read_cells(folder)
     if not cells:
         return "no cell is done yet"
-    keys = ("data", "row", "dim", "train_size", "steps", "nwa", "seed")
+    keys = ("data", "row", "dim", "train_size", "steps", "seconds_asked", "nwa", "seed")
     with (folder / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [*keys, "steps_run", "val_rmse", *COLUMNS, "threads"])
         writer.writeheader()
         writer.writerows(cells)
     heads = ["data", "encoder", "m", "training sequences", "steps", "NWA", "seeds", *COLUMNS]
-    heads += ["change of RMSE by NWA, equal steps", "equal seconds"]
+    heads += ["change of RMSE by NWA, equal steps", "equal seconds", f"RMSE against {against}"]
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
-    order = [*BASELINES, *ROWS]
+    order = [*BASELINES, *ROWS, *(row for row in KNOWN if row not in ROWS)]
 
     def place(cell: dict[str, Any]) -> tuple[Any, ...]:
         size = cell["train_size"] or 10**9
-        return (cell["data"], cell["dim"], -size, order.index(cell["row"]), cell["steps"])
+        return (cell["data"], cell["dim"], -size, budget(cell), order.index(cell["row"]))
+
+    def budget(cell: dict[str, Any]) -> tuple[int, int]:
+        return (cell.get("steps") or 0, cell.get("seconds_asked") or 0)
+
+    plain = {
+        (cell["data"], cell["dim"], cell["train_size"], budget(cell), cell["seed"]): cell["rmse"]
+        for cell in cells
+        if cell["row"] == against and cell["nwa"] == "without"
+    }
 
     for _, group in itertools.groupby(sorted(cells, key=place), key=place):
         members = list(group)
@@ -225,6 +262,11 @@ def tables(folder: Path) -> str:
             for other in ("without", "longer"):
                 compared = nwa not in ("without", "longer") and all((other, run["seed"]) in rmse for run in runs)
                 line.append(verdict(rmse, nwa, other, [run["seed"] for run in runs]) if compared else "")
+            pairs = [
+                (run["rmse"], plain.get((*place(run)[:2], run["train_size"], budget(run), run["seed"]))) for run in runs
+            ]
+            known = (first["row"], nwa) != (against, "without") and all(base is not None for _, base in pairs)
+            line.append(spread([100 * (rmse / base - 1) for rmse, base in pairs if base]) + " %" if known else "")
             lines.append(f"| {' | '.join(map(str, line))} |")
     text = "\n".join(lines)
     (folder / "table.md").write_text(f"{text}\n")
@@ -258,7 +300,7 @@ def kind(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="encoders; by default all")
+    parser.add_argument("--rows", nargs="+", choices=KNOWN, default=list(ROWS), help="by default those of the paper")
     parser.add_argument(
         "--nwa",
         nargs="+",
@@ -270,6 +312,8 @@ def main() -> None:
     parser.add_argument("--train-sizes", type=int, nargs="+", help="training sequences; by default all")
     parser.add_argument("--seeds", type=int, default=3, help="each has its own split, batches and weights")
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seconds", type=int, help="instead of steps: as many as take so many CPU seconds")
+    parser.add_argument("--against", choices=KNOWN, default="cnn", help="row that the others are compared with")
     parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
     parser.add_argument("--out", type=Path, default=Path("examples/results/study"))
     parser.add_argument("--tables", action="store_true", help="train nothing; only draw up what there is")
@@ -279,7 +323,7 @@ def main() -> None:
     if not options.tables:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         train_missing(options)
-    print(tables(options.out))
+    print(tables(options.out, options.against))
     draw_figures(options)
 
 

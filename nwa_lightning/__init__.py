@@ -30,6 +30,7 @@ from nwa_lightning.encoders import (
     MLPEncoder,
     NeuroSEEDCNN,
     NeuroSEEDTransformer,
+    ResidualCNN,
 )
 from nwa_lightning.errors import InputError
 from nwa_lightning.export import load_encoder
@@ -67,6 +68,7 @@ __all__ = [
     "NeuroSEEDCNN",
     "NeuroSEEDTransformer",
     "PairBatch",
+    "ResidualCNN",
     "SquaredEuclideanDistance",
     "__version__",
     "cosine_distance",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,8 @@ from nwa_lightning.sequences import Sequences
 class Augment:
     """Replace a share of every training batch by fresh variants of training sequences.
 
-    A variant is the start of one training sequence and the rest of another, with random edits. It is never empty, and
-    never longer than the longest sequence of the file: what is beyond is cut off.
+    A variant is the start of one training sequence and the rest of another, drawn from the whole training set, with random
+    edits. It is never empty, and never longer than the longest sequence of the file: what is beyond is cut off.
 
     Args:
         share: Share of the sequences of a batch that are variants, 0 to 1; spread evenly over the batch.
@@ -26,7 +25,6 @@ class Augment:
         indels: Share of the edits that are insertions or deletions, half of them each; the others are substitutions.
         crossover: Whether a variant has two parents; they are cut at the same random fraction of their lengths.
         fixed_length: Whether a variant gets the length of its first parent: cut, or filled with random letters.
-        parents: Where parents come from: all training sequences, or those of the batch that are not replaced.
 
     Raises:
         InputError: If a share or a rate is not between 0 and 1.
@@ -34,10 +32,9 @@ class Augment:
 
     share: float = 0.5
     edits: float = 0.15
-    indels: float = 2 / 3
+    indels: float = 0.2
     crossover: bool = True
     fixed_length: bool = False
-    parents: Literal["all", "batch"] = "all"
 
     def __post_init__(self) -> None:
         for name, kind in (("share", "share"), ("edits", "rate"), ("indels", "share")):
@@ -66,15 +63,13 @@ class Augment:
         """
         batch = training.take(drawn)
         rows = self.rows(len(drawn))
-        kept = np.setdiff1d(np.arange(len(drawn)), rows)
-        pool = batch.take(kept) if self.parents == "batch" and len(kept) else training
-        first, second = generator.integers(len(pool), size=(2, len(rows)))
-        codes, lengths = pool.codes[first], pool.lengths[first]
+        first, second = generator.integers(len(training), size=(2, len(rows)))
+        codes, lengths = training.codes[first], training.lengths[first]
         if self.crossover:
-            codes, lengths = _cross(codes, lengths, pool.codes[second], pool.lengths[second], generator)
+            codes, lengths = _cross(codes, lengths, training.codes[second], training.lengths[second], generator)
         codes, lengths = self._edit(codes, lengths, len(alphabet.letters), generator)
         width = batch.codes.shape[1]
-        wanted = pool.lengths[first] if self.fixed_length else np.minimum(lengths, width)
+        wanted = training.lengths[first] if self.fixed_length else np.minimum(lengths, width)
         codes = codes[:, :width]
         columns = np.arange(width)
         if self.fixed_length:

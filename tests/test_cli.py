@@ -225,7 +225,8 @@ def test_a_bad_argument_of_an_encoder_ends_in_one_line(reads, here, capsys):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_example_config_runs(config, here):
+def test_every_example_config_runs(config, here, monkeypatch):
+    monkeypatch.syspath_prepend(config.parents[1])  # where some have their model
     main(["fit", f"--config={config}", "--trainer.fast_dev_run=true", "--trainer.enable_progress_bar=false"])
 
 

@@ -15,6 +15,7 @@ from nwa_lightning import (
     MLPEncoder,
     NeuroSEEDCNN,
     NeuroSEEDTransformer,
+    ResidualCNN,
 )
 
 TRANSFORMERS = [
@@ -28,6 +29,8 @@ ENCODERS = [
     (NeuroSEEDCNN, {}),
     *((NeuroSEEDTransformer, options) for options in TRANSFORMERS),
     (DSEECNN, {}),
+    (ResidualCNN, {}),
+    (ResidualCNN, {"stages": 3, "blocks": 2, "stem_stride": 3, "stem_kernel": 5, "channels": 12}),
     (CNNED, {}),
     (CNNED, {"pooling": "average", "layers": 2, "channels": 5, "kernel_size": 5}),
     (SENSE, {}),
@@ -92,7 +95,7 @@ def test_parameters_of_the_cnn_as_published():
 @pytest.mark.parametrize("length", [40, 47])
 @pytest.mark.parametrize("vocabulary", [6, 22])
 def test_parameters_of_the_other_encoders(length, vocabulary):
-    """Counted by hand, with the published sizes."""
+    """Counted by hand, with the default sizes."""
     letters = vocabulary - 2
     expected = {
         DSEECNN: vocabulary * 64 + 5 * (64 * 64 * 3 + 64 + 2 * 64) + ((length + 1) // 32 * 64 * 24 + 24),
@@ -105,6 +108,9 @@ def test_parameters_of_the_other_encoders(length, vocabulary):
         GRUEncoder: 3 * (letters * 100 + 100 * 100 + 100 + 100) + (100 * 100 + 100) + (100 * 24 + 24),
         MLPEncoder: (letters * length * 100 + 100) + (100 * 24 + 24),
         LinearEncoder: letters * length * 24 + 24,
+        ResidualCNN: (letters * 64 * 9 + 2 * 64)
+        + 2 * 2 * (64 * 64 * 3 + 2 * 64)
+        + ((length // 4 + 1) // 2 * 64 * 24 + 24),
         KmerEncoder: letters**4 * 24 + 24,
     }
     for kind, count in expected.items():
@@ -287,3 +293,10 @@ def test_bad_arguments_of_the_transformer(options, message):
 def test_too_long_for_the_transformer():
     with pytest.raises(ValueError, match=r"at most 40 bases \(max_length\) but got 41"):
         NeuroSEEDTransformer(max_length=40)(torch.ones(1, 42, dtype=torch.int64))
+
+
+def test_bad_arguments_of_the_residual_cnn():
+    with pytest.raises(InputError, match="stages: expected at least 1, found 0"):
+        ResidualCNN(max_length=40, stages=0)
+    with pytest.raises(InputError, match="stages: expected few enough to halve 11 positions, found 5"):
+        ResidualCNN(max_length=40, stages=5)

@@ -7,6 +7,7 @@ from nwa_lightning.encoders.dsee import DSEECNN
 from nwa_lightning.encoders.kmer import KmerEncoder
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN, NeuroSEEDTransformer
 from nwa_lightning.encoders.recurrent import GRUEncoder
+from nwa_lightning.encoders.residual import ResidualCNN
 from nwa_lightning.encoders.sense import SENSE
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "MLPEncoder",
     "NeuroSEEDCNN",
     "NeuroSEEDTransformer",
+    "ResidualCNN",
 ]

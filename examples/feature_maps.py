@@ -1,0 +1,91 @@
+"""NWA without a decoder: the map is drawn from the encoder's own features. What it is worth: results/what_pays.md.
+
+A model for ``nwa fit`` and for ``reproduce.py``; run from this folder, so that it is found::
+
+    python -m nwa_lightning fit --config configs/cnn_features.yaml
+
+The features of N sequences of a batch, before the readout, go through one linear layer for the queries and one for the
+keys; their dot products are the logits of S x S maps, S positions after pooling. A target is the row softmax of scores,
+each the largest of the cells that a position of the first and one of the second sequence stand for.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_max_pool2d
+
+from nwa_lightning import EditDistanceModel, Encoder, PairBatch, nw_matrices, row_jsd
+from nwa_lightning.alphabet import PADDING
+
+
+class FeatureMapModel(EditDistanceModel):
+    """Adds to the encoder loss the divergence of maps of its features, summed over rows, averaged over pairs.
+
+    Args:
+        encoder: From tokens to embeddings.
+        features: Dotted name of a part of the encoder that returns ``(U, channels, S)`` or ``(U, S, channels)``.
+        channels: Of the features.
+        target: prefix, the published matrix; through, the best whole alignment through each cell; or diagonal, the
+            distance to the diagonal, which knows nothing of the sequences: a target that is to beat.
+        feature_weight: Of the divergence.
+        sequences: N, sequences of a batch that are mapped, all pairs of them.
+        **kwargs: Handed on to ``EditDistanceModel``.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        features: str,
+        channels: int,
+        target: Literal["prefix", "through", "diagonal"] = "through",
+        feature_weight: float = 1e-3,
+        sequences: int = 16,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(encoder, nwa_weight=None, **kwargs)
+        self.features = features
+        self.target = target
+        self.feature_weight = feature_weight
+        self.sequences = sequences
+        self.query = nn.Linear(channels, channels // 2)
+        self.key = nn.Linear(channels, channels // 2, bias=False)
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """Encoder loss plus the weighted divergence."""
+        kept: list[Tensor] = []
+        part = self.encoder.get_submodule(self.features)
+        handle = part.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+        try:
+            loss = super().training_step(batch, batch_idx)
+        finally:
+            handle.remove()
+        features = kept[0][: self.sequences]
+        if features.shape[2] != self.query.in_features:
+            features = features.mT
+        pairs = torch.combinations(torch.arange(len(features), device=features.device))
+        query, key = self.query(features).index_select(0, pairs[:, 0]), self.key(features).index_select(0, pairs[:, 1])
+        logits = torch.bmm(query, key.mT) / math.sqrt(query.shape[2])
+        divergence = row_jsd(logits, self._scores(batch, pairs, features.shape[1])).mean()
+        self.log("train/feature_divergence", divergence.detach(), batch_size=len(pairs))
+        return loss + self.feature_weight * divergence
+
+    def _scores(self, batch: PairBatch, pairs: Tensor, size: int) -> Tensor:
+        """``(Q, size, size)`` scores of the pairs, pooled."""
+        longest = self.length + 1
+        if self.target == "diagonal":
+            places = torch.arange(longest, dtype=torch.float32)
+            scores = -(places[:, None] - places).abs().expand(len(pairs), -1, -1)
+        else:
+            codes = np.ascontiguousarray(self.encoder.pad(batch.tokens).cpu().numpy()[:, 1:].astype(np.uint8))
+            lengths = (codes != PADDING).sum(axis=1)
+            filled = nw_matrices(codes, lengths, pairs.cpu().numpy(), kind=self.target)
+            scores = torch.from_numpy(filled).float()
+            inside = torch.arange(longest) <= torch.from_numpy(lengths)[:, None]
+            cells = inside[pairs[:, 0], :, None] & inside[pairs[:, 1], None]
+            scores = scores.masked_fill(~cells, float(-longest))
+        return adaptive_max_pool2d(scores[:, None], size)[:, 0].to(self.device)
