@@ -10,14 +10,12 @@ step.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +24,7 @@ import yaml
 from lightning.pytorch import Callback, Trainer
 from numpy.typing import NDArray
 from reproduce_figures import lambda_figure, maps_figure
+from reproduce_tables import BANDS, KINDS, read_cells, tables
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -42,12 +41,6 @@ CONFIGS = Path(__file__).parent / "configs"
 KNOWN = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "_nwa" not in path.stem)
 #: The systems of the paper and around it.
 ROWS = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru")
-#: What a run may be, beside a lambda.
-KINDS = ("without", "longer", "with", "auto")
-#: Lower and upper ends of the bands of edit distance, in edits, by their names.
-BANDS = {"ED 1-10": (1, 10), "ED 11-20": (11, 20), "ED 21-40": (21, 40), "ED > 40": (41, 10**6)}
-#: The figures of a cell that make a column.
-COLUMNS = ("rmse", "rmse_homologous", *BANDS, "r2", "spearman", "seconds")
 #: Rows that learn nothing but a line: what any encoder has to beat.
 BASELINES: dict[str, Callable[[NWADataModule], ConstantBaseline | KmerBaseline]] = {
     "constant": lambda data: ConstantBaseline(),
@@ -199,98 +192,6 @@ def test_cell(
     return predicted, distance
 
 
-def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """Every finished cell."""
-    cells = [json.loads(path.read_text()) for path in (folder / "cells").glob("*.json")]
-    return sorted(cells, key=lambda cell: (cell["data"], cell["row"], cell["dim"], cell["nwa"], cell["seed"]))
-
-
-def collect_lambdas(cells: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The cells of each lambda, without and auto; the published lambda is one of them."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for cell in cells:
-        if cell["nwa"] != "longer" and cell["row"] in KNOWN:
-            name = published_lambda(cell["row"]) if cell["nwa"] == "with" else cell["nwa"]
-            found.setdefault(name, []).append(cell)
-    return found
-
-
-def tables(folder: Path, against: str) -> str:
-    """Write table.csv with every cell, and table.md with mean and spread over seeds and what NWA changes.
-
-    Args:
-        folder: With the cells.
-        against: A row; what the others change is compared with it.
-    """
-    cells = read_cells(folder)
-    if not cells:
-        return "no cell is done yet"
-    keys = ("data", "row", "dim", "train_size", "steps", "seconds_asked", "nwa", "seed")
-    with (folder / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*keys, "steps_run", "val_rmse", *COLUMNS, "threads"])
-        writer.writeheader()
-        writer.writerows(cells)
-    heads = ["data", "encoder", "m", "training sequences", "steps", "NWA", "seeds", *COLUMNS]
-    heads += ["change of RMSE by NWA, equal steps", "equal seconds", f"RMSE against {against}"]
-    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
-    order = [*BASELINES, *ROWS, *(row for row in KNOWN if row not in ROWS)]
-
-    def place(cell: dict[str, Any]) -> tuple[Any, ...]:
-        size = cell["train_size"] or 10**9
-        return (cell["data"], cell["dim"], -size, budget(cell), order.index(cell["row"]))
-
-    def budget(cell: dict[str, Any]) -> tuple[int, int]:
-        return (cell.get("steps") or 0, cell.get("seconds_asked") or 0)
-
-    plain = {
-        (cell["data"], cell["dim"], cell["train_size"], budget(cell), cell["seed"]): cell["rmse"]
-        for cell in cells
-        if cell["row"] == against and cell["nwa"] == "without"
-    }
-
-    for _, group in itertools.groupby(sorted(cells, key=place), key=place):
-        members = list(group)
-        rmse = {(cell["nwa"], cell["seed"]): cell["rmse"] for cell in members}
-        for nwa in sorted(
-            {cell["nwa"] for cell in members}, key=lambda nwa: (KINDS.index(nwa) if nwa in KINDS else len(KINDS), nwa)
-        ):
-            runs = [cell for cell in members if cell["nwa"] == nwa]
-            first = runs[0]
-            line = [first["data"], first["row"], first["dim"] or "", first["train_size"] or "all"]
-            line += [round(mean(run["steps_run"] for run in runs)) if "steps_run" in first else "", nwa, len(runs)]
-            line += [spread([run[name] for run in runs if run[name] is not None]) for name in COLUMNS]
-            for other in ("without", "longer"):
-                compared = nwa not in ("without", "longer") and all((other, run["seed"]) in rmse for run in runs)
-                line.append(verdict(rmse, nwa, other, [run["seed"] for run in runs]) if compared else "")
-            pairs = [
-                (run["rmse"], plain.get((*place(run)[:2], run["train_size"], budget(run), run["seed"]))) for run in runs
-            ]
-            known = (first["row"], nwa) != (against, "without") and all(base is not None for _, base in pairs)
-            line.append(spread([100 * (rmse / base - 1) for rmse, base in pairs if base]) + " %" if known else "")
-            lines.append(f"| {' | '.join(map(str, line))} |")
-    text = "\n".join(lines)
-    (folder / "table.md").write_text(f"{text}\n")
-    return text
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    if not values:
-        return ""
-    return f"{mean(values):.3g}" if len(values) < 2 else f"{mean(values):.3f} ± {stdev(values):.3f}"
-
-
-def verdict(rmse: dict[tuple[str, int], float], nwa: str, other: str, seeds: list[int]) -> str:
-    """Mean and spread of the change seed by seed; a change counts where it is beyond two of its standard deviations."""
-    changes = [rmse[nwa, seed] - rmse[other, seed] for seed in seeds]
-    if len(changes) < 2:
-        return f"{changes[0]:+.3f}"
-    found = "within the spread"
-    if abs(mean(changes)) > 2 * stdev(changes):
-        found = "better" if mean(changes) < 0 else "worse"
-    return f"{mean(changes):+.3f} ± {stdev(changes):.3f}: {found}"
-
-
 def kind(text: str) -> str:
     """Check what a run may be."""
     if text in KINDS or float(text) > 0:
@@ -323,7 +224,7 @@ def main() -> None:
     if not options.tables:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         train_missing(options)
-    print(tables(options.out, options.against))
+    print(tables(options.out, [*BASELINES, *ROWS, *(row for row in KNOWN if row not in ROWS)], options.against))
     draw_figures(options)
 
 
@@ -343,11 +244,14 @@ def train_missing(options: argparse.Namespace) -> None:
 
 def draw_figures(options: argparse.Namespace) -> None:
     """RMSE against lambda of every row that was trained with several, and attention maps where both weights are there."""
-    cells = read_cells(options.out)
-    for (data, row, dim), group in itertools.groupby(cells, key=lambda cell: (cell["data"], cell["row"], cell["dim"])):
-        lambdas = collect_lambdas([cell for cell in group if cell["train_size"] is None])
-        if len(lambdas) > 2:
-            figure = lambda_figure(lambdas, f"{row}, m = {dim}, {data}")
+    lambdas: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = {}
+    for cell in read_cells(options.out):
+        if cell["nwa"] != "longer" and cell["train_size"] is None and cell["row"] not in BASELINES:
+            name = published_lambda(cell["row"]) if cell["nwa"] == "with" else cell["nwa"]
+            lambdas.setdefault((cell["data"], cell["row"], cell["dim"]), {}).setdefault(name, []).append(cell)
+    for (data, row, dim), found in lambdas.items():
+        if len(found) > 2:
+            figure = lambda_figure(found, f"{row}, m = {dim}, {data}")
             figure.savefig(options.out / f"lambda-{short(data)}-{row}-m{dim}.png", dpi=100)
     for row, dim in itertools.product(ROWS, options.dims):
         pair = [Cell(row, nwa, dim, None, 0) for nwa in ("without", "with")]

@@ -1,0 +1,104 @@
+"""Tables of the study: every cell, and mean and spread over seeds."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+#: What a run may be, beside a lambda.
+KINDS = ("without", "longer", "with", "auto")
+#: Lower and upper ends of the bands of edit distance, in edits, by their names.
+BANDS = {"ED 1-10": (1, 10), "ED 11-20": (11, 20), "ED 21-40": (21, 40), "ED > 40": (41, 10**6)}
+#: The figures of a cell that make a column.
+COLUMNS = ("rmse", "rmse_homologous", *BANDS, "r2", "spearman", "seconds")
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """Every finished cell."""
+    cells = [json.loads(path.read_text()) for path in (folder / "cells").glob("*.json")]
+    return sorted(cells, key=lambda cell: (cell["data"], cell["row"], cell["dim"], cell["nwa"], cell["seed"]))
+
+
+def tables(folder: Path, order: list[str], against: str) -> str:
+    """Write table.csv with every cell, and table.md with mean and spread over seeds and what changed.
+
+    Args:
+        folder: With the cells.
+        order: Of the rows.
+        against: The row that the others are compared with, at the same budget.
+
+    Returns:
+        What table.md has.
+    """
+    cells = read_cells(folder)
+    if not cells:
+        return "no cell is done yet"
+    keys = ("data", "row", "dim", "train_size", "steps", "seconds_asked", "nwa", "seed")
+    with (folder / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*keys, "steps_run", "val_rmse", *COLUMNS, "threads"])
+        writer.writeheader()
+        writer.writerows(cells)
+
+    heads = ["data", "m", "training sequences", "encoder", "NWA", "seeds", "steps", *COLUMNS]
+    heads += ["RMSE less that without NWA, equal steps", "equal seconds", f"RMSE less that of {against}"]
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+
+    def contest(cell: dict[str, Any]) -> tuple[Any, ...]:
+        """What two cells share that may be compared: data, dimension, training sequences and budget."""
+        sizes = cell["dim"], cell["train_size"] or 10**9
+        return (cell["data"], *sizes, cell.get("steps") or 0, cell.get("seconds_asked") or 0)
+
+    def place(cell: dict[str, Any]) -> tuple[Any, ...]:
+        nwa = cell["nwa"]
+        return (*contest(cell), order.index(cell["row"]), KINDS.index(nwa) if nwa in KINDS else len(KINDS), nwa)
+
+    rmse = {(contest(cell), cell["row"], cell["nwa"], cell["seed"]): cell["rmse"] for cell in cells}
+    for _, group in itertools.groupby(sorted(cells, key=place), key=place):
+        runs = list(group)
+        first = runs[0]
+        steps = round(mean(run["steps_run"] for run in runs)) if "steps_run" in first else ""
+        line = [
+            first["data"],
+            first["dim"] or "",
+            first["train_size"] or "all",
+            first["row"],
+            first["nwa"],
+            len(runs),
+            steps,
+        ]
+        line += [spread([run[name] for run in runs if run[name] is not None]) for name in COLUMNS]
+        others = [(first["row"], "without"), (first["row"], "longer"), (against, "without")]
+        if first["nwa"] in ("without", "longer"):
+            others[:2] = [None, None]
+        if first["row"] == against:
+            others[2] = None
+        for other in others:
+            bases = [rmse.get((contest(run), *other, run["seed"])) if other else None for run in runs]
+            line.append("" if None in bases else verdict([run["rmse"] for run in runs], bases))
+        lines.append(f"| {' | '.join(map(str, line))} |")
+    text = "\n".join(lines)
+    (folder / "table.md").write_text(f"{text}\n")
+    return text
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    if not values:
+        return ""
+    return f"{mean(values):.3g}" if len(values) < 2 else f"{mean(values):.3f} ± {stdev(values):.3f}"
+
+
+def verdict(values: list[float], bases: list[float]) -> str:
+    """Mean and spread of the change seed by seed; it counts where it is beyond two of its standard deviations."""
+    changes = [value - base for value, base in zip(values, bases, strict=True)]
+    share = f"{mean(changes):+.3f} ({100 * (mean(values) / mean(bases) - 1):+.1f} %)"
+    if len(changes) < 2:
+        return share
+    found = "within the spread"
+    if abs(mean(changes)) > 2 * stdev(changes):
+        found = "better" if mean(changes) < 0 else "worse"
+    return f"{share} ± {stdev(changes):.3f}: {found}"
