@@ -154,7 +154,8 @@ def run_cell(cell: Cell, options: argparse.Namespace) -> None:
     if cell.seed == 0:
         picture = prediction_figure({f"{cell.row}, {cell.nwa} NWA, m = {cell.dim}": predicted}, distance)
         picture.savefig(options.out / "predictions" / f"{path.stem}.png", dpi=80)
-        save_file(model.state_dict(), options.out / "weights" / f"{path.stem}.safetensors")
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, options.out / "weights" / f"{path.stem}.safetensors")
 
 
 def run_baseline(cell: Cell, options: argparse.Namespace) -> None:

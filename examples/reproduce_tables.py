@@ -15,6 +15,8 @@ KINDS = ("without", "longer", "with", "auto")
 BANDS = {"ED 1-10": (1, 10), "ED 11-20": (11, 20), "ED 21-40": (21, 40), "ED > 40": (41, 10**6)}
 #: The figures of a cell that make a column.
 COLUMNS = ("rmse", "rmse_homologous", *BANDS, "r2", "spearman", "seconds")
+#: A change of RMSE, in percent of the length, that is none, however sure it is.
+SMALLEST = 0.01
 
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
@@ -93,12 +95,12 @@ def spread(values: list[float]) -> str:
 
 
 def verdict(values: list[float], bases: list[float]) -> str:
-    """Mean and spread of the change seed by seed; it counts where it is beyond two of its standard deviations."""
+    """Mean and spread of the change seed by seed; it counts from SMALLEST on, beyond two of its standard deviations."""
     changes = [value - base for value, base in zip(values, bases, strict=True)]
     share = f"{mean(changes):+.3f} ({100 * (mean(values) / mean(bases) - 1):+.1f} %)"
     if len(changes) < 2:
         return share
     found = "within the spread"
-    if abs(mean(changes)) > 2 * stdev(changes):
+    if abs(mean(changes)) > max(SMALLEST, 2 * stdev(changes)):
         found = "better" if mean(changes) < 0 else "worse"
     return f"{share} ± {stdev(changes):.3f}: {found}"

@@ -74,4 +74,5 @@ def test_a_change_counts_beyond_two_standard_deviations(monkeypatch):
     assert verdict([1.5, 1.1], [2.0, 1.5]) == "-0.450 (-25.7 %) ± 0.071: better"
     assert verdict([1.5, 1.5], [2.0, 1.5]) == "-0.250 (-14.3 %) ± 0.354: within the spread"
     assert verdict([2.1, 1.6], [2.0, 1.5]).endswith(": worse")
+    assert verdict([1.991, 1.492], [2.0, 1.5]).endswith("within the spread")
     assert verdict([2.1], [2.0]) == "+0.100 (+5.0 %)"

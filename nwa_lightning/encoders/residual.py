@@ -56,7 +56,7 @@ class ResidualCNN(Encoder):
         for stage in range(stages):
             layers += [nn.AvgPool2d((1, 2))] if stage else []
             layers += [_Residual(channels) for _ in range(blocks)]
-        self.features = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.features = nn.Sequential(*layers)
         self.readout = nn.Linear(channels * length, embedding_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
