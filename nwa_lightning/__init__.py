@@ -39,7 +39,8 @@ from nwa_lightning.head import NWAHead
 from nwa_lightning.map_logger import AttentionMapLogger
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.model import EditDistanceModel
-from nwa_lightning.simulate import evolve_tree, storage_strands
+from nwa_lightning.simulate import evolve_tree
+from nwa_lightning.storage import storage_strands
 
 __version__ = _version("nwa-lightning")
 

@@ -54,6 +54,7 @@ class NWACallback(Callback):
     Attributes:
         nwa_head: The head; None before the first ``fit``.
         nwa_weight: lambda, which may be changed while training.
+        nwa_temperature: Divides the scores of the matrix before its row softmax.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class NWACallback(Callback):
         self.max_length = max_length
         self.encoder = encoder
         self.nwa_weight: Weight = weight
-        self.temperature = temperature
+        self.nwa_temperature = temperature
         self.nwa_head: NWAHead | None = None
         self._own_step: Any = None
         self._hooks: list[RemovableHandle] = []
@@ -120,7 +121,7 @@ class NWACallback(Callback):
                 embeddings,
                 batch,
                 weight=self.nwa_weight,
-                temperature=self.temperature,
+                temperature=self.nwa_temperature,
                 encoder_loss=loss_of(result),
             )
             return add_term(result, term)

@@ -145,10 +145,7 @@ class AttentionMapLogger(Callback):
         tokens = batch.tokens[rows]
         holder = nwa_of(trainer, pl_module)
         inputs = tokens.to(pl_module.device), torch.arange(len(rows), device=pl_module.device).reshape(-1, 2)
-        if isinstance(holder, NWAMixin):
-            maps, temperature = holder.nwa_attention(*inputs), holder.nwa_temperature
-        else:
-            maps, temperature = holder.attention(*inputs, pl_module), holder.temperature
+        maps = holder.nwa_attention(*inputs) if isinstance(holder, NWAMixin) else holder.attention(*inputs, pl_module)
         letters = [data.alphabet.decode(row) for row in tokens.numpy().astype(np.uint8)]
         # The first validation batch holds the first sequences of the validation set, in its order.
         names = [f"sequence {name}" for name in data.split.val.names[rows.numpy()]]
@@ -160,7 +157,7 @@ class AttentionMapLogger(Callback):
                 letters[two],
                 names=(names[one], names[two]),
                 scores=data.scores,
-                temperature=temperature,
+                temperature=holder.nwa_temperature,
             )
 
     def _keep(self, trainer: Trainer, name: str, file: str, figure: Figure) -> None:
