@@ -16,6 +16,7 @@ import torch  # noqa: E402
 from lightning.pytorch import Trainer, seed_everything  # noqa: E402
 
 from nwa_lightning import EditDistanceModel, NWADataModule, ResidualCNN  # noqa: E402
+from nwa_lightning.demo import predictor  # noqa: E402
 from nwa_lightning.metrics import evaluate  # noqa: E402
 
 PUBLISHED = 1.52
@@ -45,8 +46,7 @@ def main() -> None:
 
     model.eval()
     loader = data.val_dataloader() if options.validate else data.test_dataloader()
-    with torch.inference_mode():
-        figures = evaluate(lambda batch: model.predicted_edits(model.encode(batch.tokens), batch.pairs), loader)
+    figures = evaluate(predictor(model), loader)
     print(
         f"{'validation' if options.validate else 'test'} RMSE {figures['rmse']:.3f} % (published, on Qiita: {PUBLISHED} %), "
         f"{options.steps} steps, seed {options.seed}: {trained:.1f} s until trained, "

@@ -21,6 +21,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from nwa_lightning import EditDistanceModel, Encoder, PairBatch, nw_matrices, row_jsd
 from nwa_lightning.alphabet import PADDING
+from nwa_lightning.term import captured_embeddings
 
 
 class FeatureMapModel(EditDistanceModel):
@@ -57,13 +58,8 @@ class FeatureMapModel(EditDistanceModel):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Encoder loss plus the weighted divergence."""
-        kept: list[Tensor] = []
-        part = self.encoder.get_submodule(self.features)
-        handle = part.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
-        try:
+        with captured_embeddings(self, f"encoder.{self.features}") as kept:
             loss = super().training_step(batch, batch_idx)
-        finally:
-            handle.remove()
         features = kept[0][: self.sequences]
         if features.shape[2] != self.query.in_features:
             features = features.mT

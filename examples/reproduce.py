@@ -33,6 +33,7 @@ from nwa_lightning.baselines import ConstantBaseline, KmerBaseline
 from nwa_lightning.batch import PairBatch
 from nwa_lightning.cli import NWACLI
 from nwa_lightning.datamodule import NWADataModule
+from nwa_lightning.demo import predictor
 from nwa_lightning.figures import prediction_figure
 from nwa_lightning.metrics import evaluate
 
@@ -142,12 +143,7 @@ def run_cell(cell: Cell, options: argparse.Namespace) -> None:
     cli.trainer.fit(cli.model, cli.datamodule)
     seconds = time.process_time() - start
     model = cli.model.eval()
-
-    def predict(batch: PairBatch) -> Tensor:
-        with torch.inference_mode():
-            return model.predicted_edits(model.encode(batch.tokens), batch.pairs)
-
-    cli.datamodule.setup("validate")
+    predict = predictor(model)
     validation = evaluate(predict, cli.datamodule.val_dataloader())["rmse"]
     about = {"steps_run": steps, "seconds": seconds, "val_rmse": validation}
     predicted, distance = test_cell(cell, options, predict, cli.datamodule, about)
@@ -176,12 +172,15 @@ def test_cell(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Test and write a cell; return predicted and true edits of all test pairs."""
     batches = list(data.test_dataloader())
-    predicted = np.concatenate([predict(batch).numpy() for batch in batches])
+    predictions = [predict(batch) for batch in batches]
+    predicted = np.concatenate([part.numpy() for part in predictions])
     distance = np.concatenate([batch.distance.numpy() for batch in batches])
     longest = np.concatenate([batch.longest.numpy() for batch in batches])
+    remaining = iter(predictions)
+    measured = evaluate(lambda batch: next(remaining), batches)
     figures: dict[str, Any] = {"data": Path(options.data).name, **cell._asdict(), **about}
     figures |= {"seconds_asked": options.seconds} if options.seconds else {"steps": options.steps}
-    figures |= {"threads": torch.get_num_threads(), **evaluate(predict, batches)}
+    figures |= {"threads": torch.get_num_threads(), **measured}
     squares = ((predicted - distance) / longest) ** 2
     for name, (low, high) in BANDS.items():
         chosen = (distance >= low) & (distance <= high)

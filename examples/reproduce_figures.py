@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nwa_lightning import EditDistanceModel, NWADataModule, nw_matrix, nw_target
+from nwa_lightning.term import captured_embeddings
 
 #: Bases along each side of the zoomed region.
 ZOOM = 40
@@ -27,7 +27,7 @@ def lambda_figure(cells: dict[str, list[dict[str, Any]]], title: str) -> Figure:
         cells: The cells of each seed, by lambda; "without" and "auto", which have none, are drawn as lines.
         title: Of the picture.
     """
-    figure = _figure(10, 4)
+    figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2)
     numbers = sorted((name for name in cells if name not in ("without", "auto")), key=float)
     for axis, column, name in zip(axes, ("rmse", "rmse_homologous"), ("all pairs", "ED at most 40"), strict=True):
@@ -80,19 +80,20 @@ def maps_figure(without: EditDistanceModel, with_nwa: EditDistanceModel, data: N
         "target: row softmax of the matrix": target.numpy(),
         "Needleman-Wunsch matrix": matrix,
     }
-    top, left = _diffuse_corner(target)
-    figure = _figure(16, 8.4)
+    corner = _diffuse_corner(target)
+    figure = Figure(figsize=(16, 8.4), layout="constrained")
     axes = figure.subplots(2, len(panels))
     for (title, image), (whole, zoomed) in zip(panels.items(), axes.T, strict=True):
         norm = None if image is matrix else PowerNorm(0.5, vmin=0.0, vmax=float(np.quantile(image, 0.999)))
-        for axis, part in ((whole, (0, 0, rows, columns)), (zoomed, (top, left, top + ZOOM, left + ZOOM))):
+        for axis, part in ((whole, (0, 0, rows, columns)), (zoomed, (corner, corner, corner + ZOOM, corner + ZOOM))):
             extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
             axis.imshow(
                 image, cmap="viridis" if image is matrix else "magma", norm=norm, extent=extent, interpolation="nearest"
             )
             axis.set(xlim=(part[1] - 0.5, part[3] - 0.5), ylim=(part[2] - 0.5, part[0] - 0.5))
         whole.set_title(title)
-        whole.add_patch(_frame(top, left))
+        frame = (corner - 0.5, corner - 0.5)
+        whole.add_patch(Rectangle(frame, ZOOM, ZOOM, fill=False, edgecolor="white", linewidth=1))
     axes[0, 0].set_ylabel("first sequence (bases), whole")
     axes[1, 0].set_ylabel("first sequence (bases), zoomed")
     figure.suptitle(
@@ -103,12 +104,8 @@ def maps_figure(without: EditDistanceModel, with_nwa: EditDistanceModel, data: N
 
 def _feature_map(model: EditDistanceModel, tokens: Tensor) -> Tensor:
     """``(S, S)`` map of two sequences from what the encoder's ``features`` return before the readout."""
-    kept: list[Tensor] = []
-    handle = model.encoder.get_submodule("features").register_forward_hook(lambda _m, _i, output: kept.append(output))
-    try:
+    with captured_embeddings(model, "encoder.features") as kept:
         model.encode(tokens)
-    finally:
-        handle.remove()
     found = kept[0][0] if isinstance(kept[0], tuple) else kept[0]  # recurrent layers return their last state too
     if isinstance(model.encoder.get_submodule("features"), torch.nn.Sequential):
         found = found.reshape(len(tokens), -1, found.shape[-1]).mT  # convolutions have channels before positions
@@ -117,20 +114,9 @@ def _feature_map(model: EditDistanceModel, tokens: Tensor) -> Tensor:
     return torch.softmax(found[0] @ found[1].mT / found.shape[2] ** 0.5, dim=-1)
 
 
-def _diffuse_corner(target: Tensor) -> tuple[int, int]:
-    """Top and left of the square along the diagonal whose rows are the least certain, by their mean entropy."""
+def _diffuse_corner(target: Tensor) -> int:
+    """Top, and left, of the square along the diagonal whose rows are the least certain, by their mean entropy."""
     entropy: NDArray[np.float32] = torch.special.entr(target).sum(dim=1).numpy()
     last = min(target.shape) - ZOOM
     means = [entropy[start : start + ZOOM].mean() for start in range(max(1, last))]
-    start = int(np.argmax(means))
-    return start, start
-
-
-def _frame(top: int, left: int) -> Rectangle:
-    return Rectangle((left - 0.5, top - 0.5), ZOOM, ZOOM, fill=False, edgecolor="white", linewidth=1)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return int(np.argmax(means))

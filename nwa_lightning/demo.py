@@ -74,7 +74,7 @@ def run_demo(reads: str, *, out: Path, seed: int = 0, steps: int | None = None, 
     kmer = KmerBaseline(data.vocabulary).fit(fitting)
     seconds["kmer"] = time.perf_counter() - started
     predictors: dict[str, Predictor] = {"constant": constant, "kmer": kmer}
-    predictors |= {name: _predictor(model) for name, model in models.items()}
+    predictors |= {name: predictor(model) for name, model in models.items()}
     rows = {name: evaluate(predict, batches, HOMOLOGOUS) for name, predict in predictors.items()}
 
     _write_table(out / "table.csv", rows, seconds)
@@ -107,7 +107,9 @@ def _build(reads: str, weight: str, seed: int, steps: int) -> NWACLI:
     return NWACLI([f"--{name}={value}" for name, value in options.items()], run=False)
 
 
-def _predictor(model: EditDistanceModel) -> Predictor:
+def predictor(model: EditDistanceModel) -> Predictor:
+    """What predicts the edits of a batch's pairs by a model."""
+
     def predict(batch: PairBatch) -> Tensor:
         with torch.inference_mode():
             return model.predicted_edits(model.encode(batch.tokens), batch.pairs)
