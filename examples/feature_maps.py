@@ -2,7 +2,7 @@
 
 A model for ``nwa fit`` and for ``reproduce.py``; run from this folder, so that it is found::
 
-    python -m nwa_lightning fit --config configs/cnn_features.yaml
+    nwa fit --config configs/cnn_features.yaml
 
 The features of N sequences of a batch, before the readout, go through one linear layer for the queries and one for the
 keys; their dot products are the logits of S x S maps, S positions after pooling. A target is the row softmax of scores,

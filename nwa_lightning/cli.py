@@ -128,6 +128,9 @@ def main(args: Sequence[str] | None = None) -> None:
         command = commands.add_parser(name, help=text, description=text, add_help=name in OWN_ARGUMENTS)
         if name in OWN_ARGUMENTS:
             OWN_ARGUMENTS[name](command)
+    # A model in the current folder is found by the installed program, too, not by `python -m nwa_lightning` alone.
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, folder)
     chosen, rest = parser.parse_known_args(args)
     if rest and chosen.command in OWN_ARGUMENTS:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -25,6 +25,7 @@ def nwa(*args, cwd=None):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # main adds the current folder
     return tmp_path
 
 
@@ -171,9 +172,8 @@ class CountsEncoder(Encoder):
 
 
 @pytest.fixture
-def their_module(here, monkeypatch):
+def their_module(here):
     (here / "their_module.py").write_text(THEIR_MODULE)
-    monkeypatch.syspath_prepend(here)
     yield "their_module"
     sys.modules.pop("their_module", None)
 
