@@ -216,7 +216,7 @@ def test_a_bad_argument_of_an_encoder_ends_in_one_line(reads, here, capsys):
             ["--model.encoder=NeuroSEEDTransformer", "--model.encoder.segment=0"],
             "segment: expected at least 1, found 0",
         ),
-        (["--model.encoder.layers=9"], "Expected max_length of at least 511 for 9 halvings but got 32"),
+        (["--model.encoder.layers=9"], "layers: expected few enough to halve 33 positions, found 9"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["fit", f"--data.data={reads}", *args, *QUICK])

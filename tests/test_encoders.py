@@ -184,10 +184,10 @@ def test_the_kmer_encoder_counts(k):
     ("kind", "options", "message"),
     [
         (CNNED, {"layers": 0}, "layers: expected at least 1, found 0"),
-        (CNNED, {"layers": 6}, r"layers: expected few enough to halve 40 bases \(max_length\), found 6"),
+        (CNNED, {"layers": 6}, "layers: expected few enough to halve 40 positions, found 6"),
         (CNNED, {"pooling": "min"}, "pooling: expected max or average, found 'min'"),
-        (SENSE, {"layers": 6}, "layers: expected few enough to halve 40 bases"),
-        (DSEECNN, {"layers": 6}, "at least 63 for 6 halvings but got 40"),
+        (SENSE, {"layers": 6}, "layers: expected few enough to halve 40 positions"),
+        (DSEECNN, {"layers": 6}, "layers: expected few enough to halve 41 positions, found 6"),
         (GRUEncoder, {"layers": 0}, "layers: expected at least 1, found 0"),
         (MLPEncoder, {"layers": 0}, "layers: expected at least 1, found 0"),
         (KmerEncoder, {"k": 0}, "k: expected at least 1 and at most 1,048,576 k-mers of 4 letters, found 0"),
@@ -208,7 +208,7 @@ def test_too_long_for_the_other_encoders(kind):
 def test_bad_lengths():
     with pytest.raises(ValueError, match=r"at most 40 bases \(max_length\) but got 41"):
         NeuroSEEDCNN(max_length=40)(torch.ones(1, 42, dtype=torch.int64))
-    with pytest.raises(ValueError, match="at least 15 for 4 halvings but got 14"):
+    with pytest.raises(ValueError, match="layers: expected few enough to halve 15 positions, found 4"):
         NeuroSEEDCNN(max_length=14)
 
 
@@ -298,5 +298,5 @@ def test_too_long_for_the_transformer():
 def test_bad_arguments_of_the_residual_cnn():
     with pytest.raises(InputError, match="stages: expected at least 1, found 0"):
         ResidualCNN(max_length=40, stages=0)
-    with pytest.raises(InputError, match="stages: expected few enough to halve 11 positions, found 5"):
+    with pytest.raises(InputError, match="stages - 1: expected few enough to halve 11 positions, found 4"):
         ResidualCNN(max_length=40, stages=5)

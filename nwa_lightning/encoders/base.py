@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nwa_lightning.alphabet import FIRST_LETTER
+from nwa_lightning.errors import InputError
 
 
 class Encoder(nn.Module):
@@ -71,3 +72,30 @@ class OneHot(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """``(..., letters)`` of ``(...)`` tokens."""
         return nn.functional.embedding(tokens, self.table)
+
+
+def at_least_one(**numbers: int | None) -> None:
+    """Check arguments that count something; None counts nothing.
+
+    Raises:
+        InputError: If one is below 1.
+    """
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name}: expected at least 1, found {value}; give a larger number")
+
+
+def halved(positions: int, times: int, name: str = "layers") -> int:
+    """Positions that are left after some halvings, each rounded down.
+
+    Args:
+        positions: To begin with.
+        times: Number of halvings.
+        name: Of the argument that sets it.
+
+    Raises:
+        InputError: If there are none left.
+    """
+    if positions >> times == 0:
+        raise InputError(f"{name}: expected few enough to halve {positions} positions, found {times}; use fewer")
+    return positions >> times

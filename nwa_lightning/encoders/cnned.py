@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from nwa_lightning.alphabet import DNA
-from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
 from nwa_lightning.errors import InputError
 
 
@@ -44,6 +44,7 @@ class CNNED(Encoder):
         super().__init__(max_length, embedding_dim, vocabulary)
         if pooling not in ("max", "average"):
             raise InputError(f"pooling: expected max or average, found {pooling!r}; name one of them")
+        at_least_one(layers=layers)
         length = halved(max_length, layers)
         self.one_hot = OneHot(vocabulary)
         blocks: list[nn.Module] = []
@@ -60,18 +61,3 @@ class CNNED(Encoder):
         features = self.features(letters.flatten(0, 1)[:, None])
         embeddings: Tensor = self.readout(features.reshape(-1, self.readout.in_features))
         return embeddings
-
-
-def halved(max_length: int, layers: int) -> int:
-    """Positions that are left of ``max_length`` after some halvings, at least one.
-
-    Raises:
-        InputError: If there are none left, or no layers.
-    """
-    if layers < 1:
-        raise InputError(f"layers: expected at least 1, found {layers}; give a larger number")
-    if max_length >> layers == 0:
-        raise InputError(
-            f"layers: expected few enough to halve {max_length} bases (max_length), found {layers}; use fewer layers"
-        )
-    return max_length >> layers

@@ -7,8 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from nwa_lightning.alphabet import DNA
-from nwa_lightning.encoders.base import Encoder, OneHot
-from nwa_lightning.errors import InputError
+from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one
 
 
 class MLPEncoder(Encoder):
@@ -36,8 +35,7 @@ class MLPEncoder(Encoder):
         hidden_dim: int = 100,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        if layers < 1:
-            raise InputError(f"layers: expected at least 1, found {layers}; give a larger number")
+        at_least_one(layers=layers)
         self.one_hot = OneHot(vocabulary)
         sizes = [max_length * self.one_hot.letters, *(hidden_dim for _ in range(layers - 1)), embedding_dim]
         blocks: list[nn.Module] = []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nwa_lightning.alphabet import DNA, FIRST_LETTER, PADDING
-from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
 from nwa_lightning.errors import InputError
 
 
@@ -25,6 +25,9 @@ class NeuroSEEDCNN(Encoder):
         channels: Of every convolution.
         layers: Number of convolutions; each halves the length.
         kernel_size: Of every convolution, in positions; odd.
+
+    Raises:
+        InputError: If there are no layers, or too many for the length.
     """
 
     def __init__(
@@ -37,11 +40,8 @@ class NeuroSEEDCNN(Encoder):
         kernel_size: int = 3,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        length = (max_length + 1) >> layers
-        if length == 0:
-            raise InputError(
-                f"Expected max_length of at least {2**layers - 1} for {layers} halvings but got {max_length}; use fewer layers."
-            )
+        at_least_one(layers=layers)
+        length = halved(max_length + 1, layers)
         self.letters = nn.Embedding(vocabulary, channels, padding_idx=PADDING)
         blocks: list[nn.Module] = []
         for _ in range(layers):
@@ -97,10 +97,7 @@ class NeuroSEEDTransformer(Encoder):
         window: int | None = None,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        numbers = {"max_length": max_length, "segment": segment, "layers": layers, "heads": heads, "window": window}
-        for name, value in numbers.items():
-            if value is not None and value < 1:
-                raise InputError(f"{name}: expected at least 1, found {value}; give a larger number")
+        at_least_one(max_length=max_length, segment=segment, layers=layers, heads=heads, window=window)
         if hidden_dim < 1 or hidden_dim % heads:
             raise InputError(
                 f"hidden_dim: expected a positive multiple of the {heads} heads, found {hidden_dim}; change one of them"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nwa_lightning.alphabet import DNA, PADDING
-from nwa_lightning.encoders.base import Encoder, OneHot
-from nwa_lightning.errors import InputError
+from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one
 
 
 class GRUEncoder(Encoder):
@@ -35,8 +34,7 @@ class GRUEncoder(Encoder):
         layers: int = 1,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        if layers < 1:
-            raise InputError(f"layers: expected at least 1, found {layers}; give a larger number")
+        at_least_one(layers=layers)
         self.one_hot = OneHot(vocabulary)
         self.features = nn.GRU(self.one_hot.letters, hidden_dim, layers, batch_first=True)
         self.readout = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, embedding_dim))

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nwa_lightning.alphabet import DNA
-from nwa_lightning.encoders.base import Encoder, OneHot
-from nwa_lightning.errors import InputError
+from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
 
 
 class ResidualCNN(Encoder):
@@ -43,13 +42,8 @@ class ResidualCNN(Encoder):
         blocks: int = 1,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        if stages < 1:
-            raise InputError(f"stages: expected at least 1, found {stages}; give a larger number")
-        length = (max_length // stem_stride + 1) >> (stages - 1)
-        if length == 0:
-            raise InputError(
-                f"stages: expected few enough to halve {max_length // stem_stride + 1} positions, found {stages}; use fewer"
-            )
+        at_least_one(stages=stages)
+        length = halved(max_length // stem_stride + 1, stages - 1, "stages - 1")
         self.one_hot = OneHot(vocabulary)
         layers: list[nn.Module] = [_convolution(self.one_hot.letters, channels, stem_kernel, stem_stride)]
         layers += [nn.BatchNorm2d(channels), nn.GELU()]

@@ -7,8 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from nwa_lightning.alphabet import DNA
-from nwa_lightning.encoders.base import Encoder, OneHot
-from nwa_lightning.encoders.cnned import halved
+from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
 
 
 class SENSE(Encoder):
@@ -40,6 +39,7 @@ class SENSE(Encoder):
         kernel_size: int = 5,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
+        at_least_one(layers=layers)
         length = halved(max_length, layers)
         self.one_hot = OneHot(vocabulary)
         sizes = [self.one_hot.letters, *(channels * layer for layer in range(1, layers + 1))]
