@@ -172,8 +172,9 @@ class CountsEncoder(Encoder):
 
 
 @pytest.fixture
-def their_module(here):
+def their_module(here, monkeypatch):
     (here / "their_module.py").write_text(THEIR_MODULE)
+    monkeypatch.syspath_prepend(here)
     yield "their_module"
     sys.modules.pop("their_module", None)
 
@@ -222,6 +223,12 @@ def test_a_bad_argument_of_an_encoder_ends_in_one_line(reads, here, capsys):
             main(["fit", f"--data.data={reads}", *args, *QUICK])
         assert stop.value.code == 2
         assert f"nwa: error: {message}" in capsys.readouterr().err
+
+
+def test_a_model_in_the_current_folder_is_found(reads, here):
+    (here / "in_this_folder.py").write_text(THEIR_MODULE)
+    main(["fit", "--model=in_this_folder.WithOptimizer", f"--data.data={reads}", *QUICK])
+    assert sys.modules.pop("in_this_folder").__file__ == str(here / "in_this_folder.py")
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
