@@ -7,6 +7,8 @@ A model for ``nwa fit`` and for ``reproduce.py``; run from this folder, so that 
 The features of N sequences of a batch, before the readout, go through one linear layer for the queries and one for the
 keys; their dot products are the logits of S x S maps, S positions after pooling. A target is the row softmax of scores,
 each the largest of the cells that a position of the first and one of the second sequence stand for.
+
+``shifted_reads.py`` makes reads whose alignments leave the diagonal, where an alignment says more than a position does.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ class FeatureMapModel(EditDistanceModel):
         encoder: From tokens to embeddings.
         features: Dotted name of a part of the encoder that returns ``(U, channels, S)`` or ``(U, S, channels)``.
         channels: Of the features.
-        target: prefix, the published matrix; through, the best whole alignment through each cell; or diagonal, the
-            distance to the diagonal, which knows nothing of the sequences: a target that is to beat.
+        target: prefix, the published matrix; through, the best whole alignment through each cell; posterior, how probable
+            it is that an alignment sets two bases together; or diagonal, the distance to the diagonal, which knows nothing
+            of the sequences: a target that is to beat.
         feature_weight: Of the divergence.
         sequences: N, sequences of a batch that are mapped, all pairs of them.
         **kwargs: Handed on to ``EditDistanceModel``.
@@ -43,7 +46,7 @@ class FeatureMapModel(EditDistanceModel):
         encoder: Encoder,
         features: str,
         channels: int,
-        target: Literal["prefix", "through", "diagonal"] = "through",
+        target: Literal["prefix", "through", "posterior", "diagonal"] = "through",
         feature_weight: float = 1e-3,
         sequences: int = 16,
         **kwargs: Any,
@@ -79,9 +82,64 @@ class FeatureMapModel(EditDistanceModel):
         else:
             codes = np.ascontiguousarray(self.encoder.pad(batch.tokens).cpu().numpy()[:, 1:].astype(np.uint8))
             lengths = (codes != PADDING).sum(axis=1)
-            filled = nw_matrices(codes, lengths, pairs.cpu().numpy(), kind=self.target)
-            scores = torch.from_numpy(filled).float()
+            if self.target == "posterior":
+                sides = [(torch.from_numpy(codes)[side], torch.from_numpy(lengths)[side]) for side in pairs.cpu().T]
+                scores = log_posterior(*sides)
+            else:
+                scores = torch.from_numpy(nw_matrices(codes, lengths, pairs.cpu().numpy(), kind=self.target)).float()
             inside = torch.arange(longest) <= torch.from_numpy(lengths)[:, None]
             cells = inside[pairs[:, 0], :, None] & inside[pairs[:, 1], None]
             scores = scores.masked_fill(~cells, float(-longest))
         return adaptive_max_pool2d(scores[:, None], size)[:, 0].to(self.device)
+
+
+def log_posterior(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+    """How probable it is that an alignment sets a base of the first beside one of the second sequence.
+
+    An alignment has a probability in proportion to the exponential of its score: 1 for a match, -1 for a mismatch or a gap.
+    By the forward and the backward recursion (Durbin et al., "Biological sequence analysis", 1998, chapter 4).
+
+    Args:
+        first: ``(Q, n)`` codes and ``(Q,)`` lengths of the first sequences.
+        second: Of the second ones.
+
+    Returns:
+        ``(Q, n + 1, n + 1)`` logarithms, where cell (i, j) has the i-th and the j-th base; -inf in row and column 0.
+    """
+    forward = _log_partition(first, second)
+    backward = _log_partition(_reversed(first), _reversed(second))
+    (one, lengths), (two, columns) = first, second
+    number = torch.arange(len(one))
+    whole = forward[number, lengths, columns]
+    # What is left after the i-th and the j-th base, wherever the sequences end.
+    places = torch.arange(one.shape[1] + 1)
+    rows, right = (lengths[:, None] - places).clamp(min=0), (columns[:, None] - places).clamp(min=0)
+    after = backward[number[:, None, None], rows[:, :, None], right[:, None, :]]
+    posterior = torch.full_like(forward, -torch.inf)
+    matched = forward[:, :-1, :-1] + _substitution(one, two) + after[:, 1:, 1:] - whole[:, None, None]
+    inside = (places[1:] <= lengths[:, None])[:, :, None] & (places[1:] <= columns[:, None])[:, None]
+    posterior[:, 1:, 1:] = matched.masked_fill(~inside, -torch.inf)
+    return posterior
+
+
+def _substitution(one: Tensor, two: Tensor) -> Tensor:
+    return torch.where(one[:, :, None] == two[:, None], 1.0, -1.0)
+
+
+def _reversed(side: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    codes, lengths = side
+    places = (lengths[:, None] - 1 - torch.arange(codes.shape[1])).clamp(min=0)
+    return codes.gather(1, places), lengths
+
+
+def _log_partition(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+    """``(Q, n + 1, n + 1)``: the logarithm of the sum over all alignments of two prefixes of the exponential of the score."""
+    substitution = _substitution(first[0], second[0])
+    gaps = -torch.arange(substitution.shape[2] + 1, dtype=torch.float32)
+    rows = [gaps.expand(len(substitution), -1)]
+    for scores in substitution.unbind(1):
+        from_above = rows[-1] - 1
+        from_above[:, 1:] = torch.logaddexp(from_above[:, 1:], rows[-1][:, :-1] + scores)
+        # Then any number of gaps to the right: a cumulative sum, once each column's own gaps are taken off.
+        rows.append(torch.logcumsumexp(from_above - gaps, dim=1) + gaps)
+    return torch.stack(rows, dim=1)

@@ -2,11 +2,16 @@ import ast
 import csv
 import importlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
+
+from nwa_lightning.sequences import load_sequences
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -84,3 +89,53 @@ def test_a_change_counts_beyond_two_standard_deviations(monkeypatch):
     assert verdict([2.1, 1.6], [2.0, 1.5]).endswith(": worse")
     assert verdict([1.991, 1.492], [2.0, 1.5]).endswith("within the spread")
     assert verdict([2.1], [2.0]) == "+0.100 (+5.0 %)"
+
+
+def scores_of_alignments(one, two):
+    """Every alignment of two strings: its score, and the cells where it sets two letters together."""
+    if not one and not two:
+        return [(0, ())]
+    found = []
+    if one:
+        found += [(score - 1, cells) for score, cells in scores_of_alignments(one[:-1], two)]
+    if two:
+        found += [(score - 1, cells) for score, cells in scores_of_alignments(one, two[:-1])]
+    if one and two:
+        step = 1 if one[-1] == two[-1] else -1
+        together = (len(one), len(two))
+        found += [(score + step, (*cells, together)) for score, cells in scores_of_alignments(one[:-1], two[:-1])]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [("ACGT", "AGT"), ("A", "A"), ("A", "CCGTA"), ("TTTT", "TT"), ("ACGTA", "CGTAA")]
+)
+def test_posterior_of_an_alignment_counts_every_alignment(one, two, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    log_posterior = importlib.import_module("feature_maps").log_posterior
+    longest = 6
+    codes = torch.tensor([[*map(ord, text.ljust(longest))] for text in (one, two)])
+    lengths = torch.tensor([len(one), len(two)])
+    expected = torch.zeros(longest + 1, longest + 1)
+    alignments = scores_of_alignments(one, two)
+    for score, cells in alignments:
+        for cell in cells:
+            expected[cell] += math.exp(score)
+    expected /= sum(math.exp(score) for score, _ in alignments)
+    # Both orders in one call, as pairs of unequal lengths come.
+    both = torch.tensor([0, 1]), torch.tensor([1, 0])
+    found = log_posterior(*((codes[side], lengths[side]) for side in both)).exp()
+    torch.testing.assert_close(found, torch.stack([expected, expected.T]))
+
+
+def test_shifted_reads_are_parts_of_the_reads(tmp_path, reads):
+    out = tmp_path / "shifted.fasta.gz"
+    command = [sys.executable, str(EXAMPLES / "shifted_reads.py"), "--data", str(reads), "--length", "20"]
+    subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+    whole, parts = load_sequences(reads), load_sequences(out)
+    assert len(parts) == len(whole)
+    assert (parts.lengths == 20).all()
+    starts = [int(name.rpartition("_")[2]) for name in parts.names]
+    assert len(set(starts)) > 3
+    for row, start in enumerate(starts):
+        assert (parts.codes[row] == whole.codes[row, start : start + 20]).all()
