@@ -65,10 +65,12 @@ class Cell(NamedTuple):
     dim: int
     train_size: int | None
     seed: int
+    #: Of the sphere of the hyperbolic distance, to begin with.
+    radius: float | None = None
 
     def path(self, options: argparse.Namespace) -> Path:
         budget = f"{options.seconds}s" if options.seconds else options.steps
-        place = f"m{self.dim}-n{self.train_size or 'all'}-{budget}-seed{self.seed}"
+        place = f"m{self.dim}-n{self.train_size or 'all'}-{budget}{f'-r{self.radius}' if self.radius else ''}-seed{self.seed}"
         return Path(options.out / "cells" / f"{short(options.data)}-{self.row}-{self.nwa}-{place}.json")
 
 
@@ -121,11 +123,18 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
         "checkpoint.save_last": "false",
         "checkpoint.monitor": "null",
     }
+    if cell.radius is not None:
+        settings["model.radius"] = cell.radius
     if cell.train_size is not None:
         settings["data.train_size"] = cell.train_size
     if cell.nwa not in KINDS or cell.nwa == "auto":
         settings["model.nwa_weight"] = cell.nwa
     return NWACLI([f"--config={config}", *(f"--{name}={value}" for name, value in settings.items())], run=False)
+
+
+def is_hyperbolic(row: str) -> bool:
+    """Whether a row's configuration has the default distance."""
+    return "distance" not in yaml.safe_load((CONFIGS / f"{row}.yaml").read_text())["model"]["init_args"]
 
 
 def published_lambda(row: str) -> str:
@@ -214,6 +223,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="each has its own split, batches and weights")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seconds", type=int, help="instead of steps: as many as take so many CPU seconds")
+    parser.add_argument("--radius", type=float, help="of the sphere of hyperbolic distances, to begin with")
     parser.add_argument("--against", choices=KNOWN, default="cnn", help="row that the others are compared with")
     parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
     parser.add_argument("--out", type=Path, default=Path("examples/results/study"))
@@ -234,7 +244,8 @@ def train_missing(options: argparse.Namespace) -> None:
     for seed, size in itertools.product(range(options.seeds), options.train_sizes or [None]):
         wanted += [Cell(row, "without", 0, size, seed) for row in BASELINES]
         wanted += [
-            Cell(row, nwa, m, size, seed) for m, row, nwa in itertools.product(options.dims, options.rows, options.nwa)
+            Cell(row, nwa, m, size, seed, options.radius if is_hyperbolic(row) else None)
+            for m, row, nwa in itertools.product(options.dims, options.rows, options.nwa)
         ]
     missing = [cell for cell in wanted if not cell.path(options).exists()]
     for cell in track(missing, f"training {len(missing)} of {len(wanted)} cells"):
@@ -248,13 +259,16 @@ def draw_figures(options: argparse.Namespace) -> None:
     for cell in read_cells(options.out):
         if cell["nwa"] != "longer" and cell["train_size"] is None and cell["row"] not in BASELINES:
             name = published_lambda(cell["row"]) if cell["nwa"] == "with" else cell["nwa"]
-            lambdas.setdefault((cell["data"], cell["row"], cell["dim"]), {}).setdefault(name, []).append(cell)
-    for (data, row, dim), found in lambdas.items():
+            key = cell["data"], cell["row"], cell["dim"], cell.get("radius")
+            lambdas.setdefault(key, {}).setdefault(name, []).append(cell)
+    for (data, row, dim, radius), found in lambdas.items():
         if len(found) > 2:
             figure = lambda_figure(found, f"{row}, m = {dim}, {data}")
-            figure.savefig(options.out / f"lambda-{short(data)}-{row}-m{dim}.png", dpi=100)
+            name = f"lambda-{short(data)}-{row}-m{dim}{f'-r{radius}' if radius else ''}.png"
+            figure.savefig(options.out / name, dpi=100)
     for row, dim in itertools.product(ROWS, options.dims):
-        pair = [Cell(row, nwa, dim, None, 0) for nwa in ("without", "with")]
+        radius = options.radius if is_hyperbolic(row) else None
+        pair = [Cell(row, nwa, dim, None, 0, radius) for nwa in ("without", "with")]
         weights = [options.out / "weights" / f"{cell.path(options).stem}.safetensors" for cell in pair]
         if all(path.exists() for path in weights):
             models = []

@@ -21,7 +21,9 @@ SMALLEST = 0.01
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
     """Every finished cell."""
-    cells = [json.loads(path.read_text()) for path in (folder / "cells").glob("*.json")]
+    texts = [path.read_text() for path in (folder / "cells").glob("*.json")]
+    # A figure of no pairs, such as that of homologous ones where there are none, is NaN.
+    cells = [json.loads(text, parse_constant=lambda name: None) for text in texts]
     return sorted(cells, key=lambda cell: (cell["data"], cell["row"], cell["dim"], cell["nwa"], cell["seed"]))
 
 
@@ -39,20 +41,21 @@ def tables(folder: Path, order: list[str], against: str) -> str:
     cells = read_cells(folder)
     if not cells:
         return "no cell is done yet"
-    keys = ("data", "row", "dim", "train_size", "steps", "seconds_asked", "nwa", "seed")
+    keys = ("data", "row", "dim", "train_size", "steps", "seconds_asked", "radius", "nwa", "seed")
     with (folder / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [*keys, "steps_run", "val_rmse", *COLUMNS, "threads"])
         writer.writeheader()
         writer.writerows(cells)
 
-    heads = ["data", "m", "training sequences", "encoder", "NWA", "seeds", "steps", *COLUMNS]
+    heads = ["data", "m", "training sequences", "encoder", "NWA", "seeds", "steps", "radius", *COLUMNS]
     heads += ["RMSE less that without NWA, equal steps", "equal seconds", f"RMSE less that of {against}"]
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
 
     def contest(cell: dict[str, Any]) -> tuple[Any, ...]:
-        """What two cells share that may be compared: data, dimension, training sequences and budget."""
+        """What two cells share that may be compared: data, dimension, training sequences, budget, first radius."""
         sizes = cell["dim"], cell["train_size"] or 10**9
-        return (cell["data"], *sizes, cell.get("steps") or 0, cell.get("seconds_asked") or 0)
+        budget = cell.get("steps") or 0, cell.get("seconds_asked") or 0
+        return (cell["data"], *sizes, *budget, cell.get("radius") or 0)
 
     def place(cell: dict[str, Any]) -> tuple[Any, ...]:
         nwa = cell["nwa"]
@@ -71,6 +74,7 @@ def tables(folder: Path, order: list[str], against: str) -> str:
             first["nwa"],
             len(runs),
             steps,
+            first.get("radius") or "",
         ]
         line += [spread([run[name] for run in runs if run[name] is not None]) for name in COLUMNS]
         others = [(first["row"], "without"), (first["row"], "longer"), (against, "without")]

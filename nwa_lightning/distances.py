@@ -8,8 +8,14 @@ from typing import ClassVar, Final, Literal
 import torch
 from torch import Tensor, nn
 
+from nwa_lightning.errors import InputError
+
 #: Names by which the command line knows the distances.
 DistanceName = Literal["hyperbolic", "euclidean", "squared", "cosine", "manhattan"]
+
+
+#: Radius to begin with, the sigmoid of -2: the distances of related reads fill the sphere.
+RADIUS: Final = 0.11920292
 
 
 def _safe_sqrt(value: Tensor) -> Tensor:
@@ -151,7 +157,7 @@ class EmbeddingDistance(nn.Module):
         """Distances of every row of ``(A, m)`` to every row of ``(B, m)``, ``(A, B)``, by one matrix product.
 
         Manhattan distance has no such product. Between equal embeddings rounding leaves up to 5e-4 where ``forward`` gives
-        0: 0.08 edits in 150 bases.
+        0: 0.08 edits in 150 bases (0.3 on a sphere of radius 0.98).
         """
         return self.scale.abs() * self._all_pairs(first.float(), second.float())
 
@@ -170,15 +176,28 @@ class HyperbolicDistance(EmbeddingDistance):
     """Hyperbolic distance of embeddings laid on a sphere of learnt radius, times a learnt scale (as in NeuroSEED).
 
     Corso et al., "Neural Distance Embeddings for Biological Sequences", NeurIPS 2021.
+
+    Training moves the radius little, so it matters where it begins. On a small sphere the distance is nearly Euclidean, and
+    two random directions differ in distance by what m components leave to chance. Near 1 all points that are not close
+    are at nearly one distance, as sequences are that have nothing in common.
+
+    Args:
+        radius: To begin with. At whatever radius, opposite points begin at the same distance.
+
+    Raises:
+        InputError: If the radius is not between 0 and 1.
     """
 
     formula = "length * scale * 2 * asinh(radius * |u - v| / (1 - radius^2)); u, v: embeddings of norm 1"
     radius_logit: nn.Parameter
+    #: Of the scale. Fixed, so that a step of the optimizer is the same part of the distance at any radius.
+    unit: Tensor
 
-    def __init__(self) -> None:
-        # A radius of 0.12: at a larger one the edit distances of related reads fill only a corner of the sphere, and
-        # the errors grow by a third.
-        super().__init__(radius_logit=-2.0)
+    def __init__(self, radius: float = RADIUS) -> None:
+        if not 0 < radius < 1:
+            raise InputError(f"radius: expected a number between 0 and 1, found {radius}; give one such as {RADIUS}")
+        super().__init__(radius_logit=math.log(radius / (1 - radius)))
+        self.register_buffer("unit", torch.tensor(_opposite(RADIUS) / _opposite(radius)))
 
     @property
     def radius(self) -> Tensor:
@@ -187,17 +206,22 @@ class HyperbolicDistance(EmbeddingDistance):
 
     def numbers(self) -> dict[str, float]:
         """What was learnt, by the names in ``formula``."""
-        return {"radius": self.radius.item(), **super().numbers()}
+        return {"radius": self.radius.item(), "scale": super().numbers()["scale"] * self.unit.item()}
 
     def _pairwise(self, first: Tensor, second: Tensor) -> Tensor:
         on_sphere = [self.radius * nn.functional.normalize(side, dim=-1) for side in (first, second)]
-        return hyperbolic_distance(*on_sphere)
+        return self.unit * hyperbolic_distance(*on_sphere)
 
     def _all_pairs(self, first: Tensor, second: Tensor) -> Tensor:
         cosine = nn.functional.normalize(first, dim=-1) @ nn.functional.normalize(second, dim=-1).T
         # On a sphere of radius r, |u - v| = r sqrt(2 - 2 cosine), and both norms are r.
         chord = _safe_sqrt((2 - 2 * cosine).clamp(min=0))
-        return 2 * torch.asinh(self.radius * chord / (1 - self.radius.square()))
+        return self.unit * 2 * torch.asinh(self.radius * chord / (1 - self.radius.square()))
+
+
+def _opposite(radius: float) -> float:
+    """Hyperbolic distance of opposite points of a sphere."""
+    return 2 * math.asinh(2 * radius / (1 - radius**2))
 
 
 def _all_squared_distances(first: Tensor, second: Tensor) -> Tensor:

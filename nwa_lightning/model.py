@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from nwa_lightning.batch import PairBatch
-from nwa_lightning.distances import DISTANCES, DistanceName
+from nwa_lightning.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance
 from nwa_lightning.encoders import Encoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.losses import (
@@ -53,9 +53,11 @@ class EditDistanceModel(NWAMixin, LightningModule):
         loss: squared or absolute error as a fraction of the length, chi_square or poisson regression of the edits, or
             triplet, which is the order of a sequence's partners plus the absolute error: see
             ``nwa_lightning.losses``.
+        radius: Of the sphere of the hyperbolic distance, to begin with. Where most sequences have nothing in common, as
+            strands of DNA storage, one near 1, such as 0.98, lowers the error by far.
 
     Raises:
-        InputError: If there is no such distance or loss.
+        InputError: If there is no such distance or loss, or the radius is not between 0 and 1.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         homologous: int = 40,
         distance: DistanceName = "hyperbolic",
         loss: LossName = "squared",
+        radius: float = RADIUS,
     ) -> None:
         for name, value, known in (("distance", distance, DISTANCES), ("loss", loss, get_args(LossName))):
             if value not in known:
@@ -84,7 +87,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
             self.save_hyperparameters()
         self.encoder = encoder
-        self.distance = DISTANCES[distance]()
+        self.distance = HyperbolicDistance(radius) if distance == "hyperbolic" else DISTANCES[distance]()
         self.loss = loss
         self.length = encoder.max_length
         self.lr = lr

@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 
 from nwa_lightning.distances import (
     DISTANCES,
+    RADIUS,
     CosineDistance,
     EuclideanDistance,
     HyperbolicDistance,
@@ -19,6 +20,7 @@ from nwa_lightning.distances import (
     manhattan_distance,
     squared_euclidean_distance,
 )
+from nwa_lightning.errors import InputError
 
 FUNCTIONS = {
     "euclidean": euclidean_distance,
@@ -188,3 +190,25 @@ def test_the_learnt_numbers_keep_their_names_and_order():
     assert [name for name, _ in module.named_parameters()] == ["radius_logit", "scale"]
     assert (module.radius_logit.item(), module.scale.item()) == (-2, 1)
     assert module.numbers() == {"radius": pytest.approx(1 / (1 + math.exp(2))), "scale": 1.0}
+
+
+@pytest.mark.parametrize("radius", [0.01, 0.5, 0.98])
+def test_opposite_points_begin_at_one_distance_at_any_radius(radius):
+    module = HyperbolicDistance(radius)
+    assert module.numbers()["radius"] == pytest.approx(radius)
+    point = torch.randn(1, 8)
+    expected = 2 * math.asinh(2 * RADIUS / (1 - RADIUS**2))
+    for found in (module(point, -point), module.all_pairs(point, -point)[0]):
+        torch.testing.assert_close(found, torch.tensor([expected]))
+    one, two = torch.randn(2, 5, 8)
+    torch.testing.assert_close(module(one, two), module.all_pairs(one, two).diagonal())
+    numbers = module.numbers()
+    chord = (one / one.norm(dim=1, keepdim=True) - two / two.norm(dim=1, keepdim=True)).norm(dim=1)
+    formula = numbers["scale"] * 2 * torch.asinh(radius * chord / (1 - radius**2))
+    torch.testing.assert_close(module(one, two), formula)
+
+
+@pytest.mark.parametrize("radius", [0, 1, -0.5, float("nan")])
+def test_a_radius_lies_between_0_and_1(radius):
+    with pytest.raises(InputError, match="radius: expected a number between 0 and 1, found"):
+        HyperbolicDistance(radius)

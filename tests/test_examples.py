@@ -77,7 +77,7 @@ def test_the_study_goes_on_where_it_was_and_says_what_nwa_changed(tmp_path):
             float(row["rmse"]) for row in csv.DictReader(file) if row["row"] == "cnned" and row["nwa"] == "without"
         ]
     assert listed[1] == cell["rmse"]
-    assert rows[6][7] == f"{np.mean(listed):.3f} ± {np.std(listed, ddof=1):.3f}"
+    assert rows[6][8] == f"{np.mean(listed):.3f} ± {np.std(listed, ddof=1):.3f}"
     assert {path.name.split("-")[0] for path in tmp_path.glob("*.png")} == {"lambda", "maps"}
 
 

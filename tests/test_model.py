@@ -116,7 +116,9 @@ def test_the_defaults_and_the_names_of_the_parameters():
     assert [name for name in model.state_dict() if name.startswith("distance.")] == [
         "distance.radius_logit",
         "distance.scale",
+        "distance.unit",
     ]
+    assert small_model(radius=0.9).distance.radius.item() == pytest.approx(0.9)
     for distance in get_args(DistanceName):
         assert type(small_model(distance=distance).distance) is DISTANCES[distance]
 
