@@ -42,6 +42,20 @@ def test_over_batches_of_different_sizes_the_metrics_are_those_of_all_pairs():
     assert found == pytest.approx(expected(*values), rel=1e-4)
 
 
+def test_as_many_pairs_as_a_test_set_has_with_few_different_distances():
+    """As between random strands; sums of their ranks do not fit 32 bits, and the mean is 30 times the spread."""
+    generator = torch.Generator().manual_seed(0)
+    target = (83 + 3 * torch.randn(224_250, generator=generator)).round()
+    target[:9] = 30
+    preds = target + 3 * torch.randn(len(target), generator=generator)
+    values = preds, target, torch.full((len(target),), 152)
+    metrics = distance_metrics()
+    for batch in zip(*(value.split(44_850) for value in values), strict=True):
+        metrics.update(**dict(zip(("preds", "target", "length"), batch, strict=True)))
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found == pytest.approx(expected(*values), rel=1e-4, abs=2e-4)
+
+
 def test_homologous_is_at_most_k():
     metric = LengthRMSE(40)
     metric.update(torch.tensor([41.0, 42.0]), torch.tensor([40.0, 41.0]), torch.tensor([100, 100]))
