@@ -73,7 +73,7 @@ def _centred_ranks(values: Tensor) -> Tensor:
     """Ranks in float64, equal values sharing their mean rank, less the mean of all."""
     _, group, count = torch.unique(values, return_inverse=True, return_counts=True)
     last = count.cumsum(0).double()
-    ranks = (last - (count - 1) / 2)[group]
+    ranks: Tensor = (last - (count - 1) / 2)[group]
     return ranks - (len(values) + 1) / 2
 
 
