@@ -132,15 +132,20 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
     return NWACLI([f"--config={config}", *(f"--{name}={value}" for name, value in settings.items())], run=False)
 
 
-def is_hyperbolic(row: str) -> bool:
-    """Whether a row's configuration has the default distance."""
-    return "distance" not in yaml.safe_load((CONFIGS / f"{row}.yaml").read_text())["model"]["init_args"]
+def model_arguments(config: str) -> dict[str, Any]:
+    """The arguments of the model in a configuration."""
+    arguments: dict[str, Any] = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())["model"]["init_args"]
+    return arguments
+
+
+def first_radius(row: str, options: argparse.Namespace) -> float | None:
+    """The radius asked for, if the row has the hyperbolic distance, which is the default."""
+    return None if "distance" in model_arguments(row) else options.radius
 
 
 def published_lambda(row: str) -> str:
     """The lambda of a row's configuration, as one would write it."""
-    config = yaml.safe_load((CONFIGS / f"{row}_nwa.yaml").read_text())
-    return f"{config['model']['init_args']['nwa_weight']:.0e}".replace("e-0", "e-")
+    return f"{model_arguments(f'{row}_nwa')['nwa_weight']:.0e}".replace("e-0", "e-")
 
 
 def run_cell(cell: Cell, options: argparse.Namespace) -> None:
@@ -241,10 +246,11 @@ def main() -> None:
 def train_missing(options: argparse.Namespace) -> None:
     """Train every wanted cell that is not there, seed by seed, so that an early end leaves all rows with as many seeds."""
     wanted = []
+    radii = {row: first_radius(row, options) for row in options.rows}
     for seed, size in itertools.product(range(options.seeds), options.train_sizes or [None]):
         wanted += [Cell(row, "without", 0, size, seed) for row in BASELINES]
         wanted += [
-            Cell(row, nwa, m, size, seed, options.radius if is_hyperbolic(row) else None)
+            Cell(row, nwa, m, size, seed, radii[row])
             for m, row, nwa in itertools.product(options.dims, options.rows, options.nwa)
         ]
     missing = [cell for cell in wanted if not cell.path(options).exists()]
@@ -267,8 +273,7 @@ def draw_figures(options: argparse.Namespace) -> None:
             name = f"lambda-{short(data)}-{row}-m{dim}{f'-r{radius}' if radius else ''}.png"
             figure.savefig(options.out / name, dpi=100)
     for row, dim in itertools.product(ROWS, options.dims):
-        radius = options.radius if is_hyperbolic(row) else None
-        pair = [Cell(row, nwa, dim, None, 0, radius) for nwa in ("without", "with")]
+        pair = [Cell(row, nwa, dim, None, 0, first_radius(row, options)) for nwa in ("without", "with")]
         weights = [options.out / "weights" / f"{cell.path(options).stem}.safetensors" for cell in pair]
         if all(path.exists() for path in weights):
             models = []
