@@ -229,7 +229,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seconds", type=int, help="instead of steps: as many as take so many CPU seconds")
     parser.add_argument("--radius", type=float, help="of the sphere of hyperbolic distances, to begin with")
-    parser.add_argument("--against", choices=KNOWN, default="cnn", help="row that the others are compared with")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        choices=KNOWN,
+        default=["cnn"],
+        help="rows that others are compared with: each with the one its name begins with, else with the first",
+    )
     parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
     parser.add_argument("--out", type=Path, default=Path("examples/results/study"))
     parser.add_argument("--tables", action="store_true", help="train nothing; only draw up what there is")

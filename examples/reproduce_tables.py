@@ -27,13 +27,14 @@ def read_cells(folder: Path) -> list[dict[str, Any]]:
     return sorted(cells, key=lambda cell: (cell["data"], cell["row"], cell["dim"], cell["nwa"], cell["seed"]))
 
 
-def tables(folder: Path, order: list[str], against: str) -> str:
+def tables(folder: Path, order: list[str], against: list[str]) -> str:
     """Write table.csv with every cell, and table.md with mean and spread over seeds and what changed.
 
     Args:
         folder: With the cells.
         order: Of the rows.
-        against: The row that the others are compared with, at the same budget.
+        against: Rows that others are compared with, at the same budget: each with the one that its name begins with, else
+            with the first.
 
     Returns:
         What table.md has.
@@ -48,7 +49,7 @@ def tables(folder: Path, order: list[str], against: str) -> str:
         writer.writerows(cells)
 
     heads = ["data", "m", "training sequences", "encoder", "NWA", "seeds", "steps", "radius", *COLUMNS]
-    heads += ["RMSE less that without NWA, equal steps", "equal seconds", f"RMSE less that of {against}"]
+    heads += ["RMSE less that without NWA, equal steps", "equal seconds", f"RMSE less that of {' or '.join(against)}"]
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
 
     def contest(cell: dict[str, Any]) -> tuple[Any, ...]:
@@ -77,10 +78,11 @@ def tables(folder: Path, order: list[str], against: str) -> str:
             first.get("radius") or "",
         ]
         line += [spread([run[name] for run in runs if run[name] is not None]) for name in COLUMNS]
-        others = [(first["row"], "without"), (first["row"], "longer"), (against, "without")]
+        base = next((row for row in against if first["row"].startswith(f"{row}_")), against[0])
+        others = [(first["row"], "without"), (first["row"], "longer"), (base, "without")]
         if first["nwa"] in ("without", "longer"):
             others[:2] = [None, None]
-        if first["row"] == against:
+        if first["row"] in against:
             others[2] = None
         for other in others:
             bases = [rmse.get((contest(run), *other, run["seed"])) if other else None for run in runs]

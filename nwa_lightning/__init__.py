@@ -35,7 +35,7 @@ from nwa_lightning.encoders import (
 from nwa_lightning.errors import InputError
 from nwa_lightning.export import load_encoder
 from nwa_lightning.functional import nw_target, row_jsd
-from nwa_lightning.head import NWAHead
+from nwa_lightning.head import FeatureHead, NWAHead
 from nwa_lightning.map_logger import AttentionMapLogger
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.model import EditDistanceModel
@@ -54,6 +54,7 @@ __all__ = [
     "EditDistanceModel",
     "Encoder",
     "EuclideanDistance",
+    "FeatureHead",
     "GRUEncoder",
     "HyperbolicDistance",
     "InputError",

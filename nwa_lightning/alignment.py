@@ -29,7 +29,9 @@ _INT16: Final = np.iinfo(np.int16)
 _GROUP: Final = 16  # pairs that the widest kernel does at once; a share of other size would leave lanes empty
 
 
-def nw_matrix(a: str, b: str, *, match: int = 1, mismatch: int = -1, gap: int = -1) -> NDArray[np.int16]:
+def nw_matrix(
+    a: str, b: str, *, match: int = 1, mismatch: int = -1, gap: int = -1, kind: Kind = "prefix"
+) -> NDArray[np.int16]:
     """The NW matrix of two sequences; upper and lower case are alike.
 
     Args:
@@ -38,9 +40,10 @@ def nw_matrix(a: str, b: str, *, match: int = 1, mismatch: int = -1, gap: int = 
         match: Score of two equal letters.
         mismatch: Score of two different letters.
         gap: Score of a letter beside a gap.
+        kind: As in ``nw_matrices``.
 
     Returns:
-        ``(len(a) + 1, len(b) + 1)`` scores of the best alignments of the prefixes.
+        ``(len(a) + 1, len(b) + 1)`` scores.
 
     Raises:
         InputError: For a character beyond ASCII, or where a score could leave int16.
@@ -54,7 +57,7 @@ def nw_matrix(a: str, b: str, *, match: int = 1, mismatch: int = -1, gap: int = 
     codes = np.zeros((2, int(lengths.max())), dtype=np.uint8)
     for row, sequence in zip(codes, letters, strict=True):
         row[: len(sequence)] = np.frombuffer(sequence, dtype=np.uint8)
-    whole = nw_matrices(codes, lengths, [[0, 1]], match=match, mismatch=mismatch, gap=gap)[0]
+    whole = nw_matrices(codes, lengths, [[0, 1]], match=match, mismatch=mismatch, gap=gap, kind=kind)[0]
     return np.ascontiguousarray(whole[: lengths[0] + 1, : lengths[1] + 1])
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from nwa_lightning.alignment import edit_distances, nw_matrices
+from nwa_lightning.alignment import Kind, edit_distances, nw_matrices
 from nwa_lightning.alphabet import DNA, SOS, Alphabet
 from nwa_lightning.augment import Augment
 from nwa_lightning.sequences import Sequences
@@ -80,6 +80,7 @@ def make_batch(
     pairs: NDArray[np.int64],
     nw_pairs: int = 0,
     scores: Scores = PUBLISHED_SCORES,
+    kind: Kind = "prefix",
 ) -> PairBatch:
     """Build a batch from chosen sequences and pairs.
 
@@ -89,6 +90,7 @@ def make_batch(
         pairs: ``(P, 2)`` rows of the batch, from 0 to U - 1.
         nw_pairs: Q, how many of the first pairs get a Needleman-Wunsch matrix.
         scores: Of the Needleman-Wunsch matrix.
+        kind: Of the matrix, as in ``nw_matrices``.
 
     Returns:
         The batch, cut to its own longest sequence.
@@ -101,7 +103,7 @@ def make_batch(
         lengths=torch.from_numpy(lengths),
         pairs=torch.from_numpy(pairs),
         distance=torch.from_numpy(edit_distances(sequences.bytes_of(rows), pairs).astype(np.int64)),
-        nw=torch.from_numpy(nw_matrices(codes, lengths, pairs[:nw_pairs], **scores._asdict())),
+        nw=torch.from_numpy(nw_matrices(codes, lengths, pairs[:nw_pairs], **scores._asdict(), kind=kind)),
     )
 
 
@@ -126,6 +128,7 @@ class DrawnPairs(Dataset[PairBatch]):
         nwa_sequences: N, how many of the U feed the regulariser, with all their pairs.
         scores: Of the Needleman-Wunsch matrices.
         seed: Of the draws.
+        kind: Of the matrices, as in ``nw_matrices``.
         augment: Replaces a share of the sequences drawn by variants; None for sequences as they are.
         alphabet: Of the sequences, for the letters of the variants.
     """
@@ -139,6 +142,7 @@ class DrawnPairs(Dataset[PairBatch]):
         nwa_sequences: int,
         scores: Scores,
         seed: int,
+        kind: Kind = "prefix",
         augment: Augment | None = None,
         alphabet: Alphabet = DNA,
     ) -> None:
@@ -147,6 +151,7 @@ class DrawnPairs(Dataset[PairBatch]):
         self.block = min(nwa_sequences, self.batch_size)
         self.pairs = pairs
         self.scores = scores
+        self.kind = kind
         self.seed = seed
         self.augment = augment
         self.alphabet = alphabet
@@ -163,7 +168,7 @@ class DrawnPairs(Dataset[PairBatch]):
         if self.augment is not None:
             sequences = self.augment.vary(sequences, rows, self.alphabet, generator)
             rows = np.arange(len(rows))
-        return make_batch(sequences, rows, pairs.copy(), nw_pairs, self.scores)
+        return make_batch(sequences, rows, pairs.copy(), nw_pairs, self.scores, self.kind)
 
 
 class FixedPairs(Dataset[PairBatch]):

@@ -16,10 +16,10 @@ from torch.utils.hooks import RemovableHandle
 
 from nwa_lightning.datamodule import NWADataModule
 from nwa_lightning.errors import InputError
-from nwa_lightning.head import NWAHead
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.term import (
     HEAD_NAME,
+    Head,
     Weight,
     add_term,
     attention_maps,
@@ -50,6 +50,8 @@ class NWACallback(Callback):
             batch (best), or of ``batch.left`` and ``batch.right``, in two calls or joined in one.
         weight: lambda, the weight of the term; "auto" keeps the term at a tenth of the loss it is added to, by a running ratio.
         temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
+        features: Dotted name of the submodule whose output, ``(rows, positions, channels)`` or ``(rows, channels,
+            positions)``, the map is drawn from instead, without a decoder; ``embedding_dim`` are then its channels.
 
     Attributes:
         nwa_head: The head; None before the first ``fit``.
@@ -64,14 +66,16 @@ class NWACallback(Callback):
         encoder: str = "encoder",
         weight: Weight = 1e-5,
         temperature: float = 1.0,
+        features: str | None = None,
     ) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
         self.max_length = max_length
         self.encoder = encoder
+        self.features = features
         self.nwa_weight: Weight = weight
         self.nwa_temperature = temperature
-        self.nwa_head: NWAHead | None = None
+        self.nwa_head: Head | None = None
         self._own_step: Any = None
         self._hooks: list[RemovableHandle] = []
 
@@ -94,7 +98,7 @@ class NWACallback(Callback):
                 "call self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
             )
         if self.nwa_head is None:
-            self.nwa_head = build_head(self.embedding_dim, self.max_length, self.nwa_weight)
+            self.nwa_head = build_head(self.embedding_dim, self.max_length, self.nwa_weight, self.features)
         pl_module.add_module(HEAD_NAME, self.nwa_head)
         self._hooks = [
             pl_module.register_state_dict_post_hook(_drop_head),  # type: ignore[no-untyped-call]
@@ -105,16 +109,17 @@ class NWACallback(Callback):
 
     def _with_term(self, pl_module: LightningModule) -> Any:
         step = pl_module.training_step
+        source = self.features or self.encoder
 
         # Only the model's own step is compiled where torch.compile was asked for.
         @wraps(step)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
-            with captured_embeddings(pl_module, self.encoder) as outputs:
+            with captured_embeddings(pl_module, source) as outputs:
                 result = call_step(step, batch, *args, **kwargs)
             if result is None:
                 return None
-            embeddings = unique_embeddings(outputs, batch, self.encoder)
-            head: NWAHead = pl_module.get_submodule(HEAD_NAME)  # type: ignore[assignment]
+            embeddings = unique_embeddings(outputs, batch, source, features=self.features is not None)
+            head: Head = pl_module.get_submodule(HEAD_NAME)  # type: ignore[assignment]
             term = nwa_term(
                 pl_module,
                 head,
@@ -144,7 +149,7 @@ class NWACallback(Callback):
         """
         if self.nwa_head is None:
             raise RuntimeError("Expected a head but there is none before the first fit.")
-        with captured_embeddings(pl_module, self.encoder) as outputs:
+        with captured_embeddings(pl_module, self.features or self.encoder) as outputs:
             pl_module.get_submodule(self.encoder)(tokens)
         return attention_maps(self.nwa_head, outputs[0], tokens, pairs)
 
@@ -176,7 +181,7 @@ class NWACallback(Callback):
         self.nwa_weight = state_dict["weight"]
         if state_dict["head"] is not None:
             if self.nwa_head is None:
-                self.nwa_head = build_head(self.embedding_dim, self.max_length, self.nwa_weight)
+                self.nwa_head = build_head(self.embedding_dim, self.max_length, self.nwa_weight, self.features)
             self.nwa_head.load_state_dict(state_dict["head"])
 
 

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
-from nwa_lightning.alignment import check_scores
+from nwa_lightning.alignment import Kind, check_scores
 from nwa_lightning.alphabet import ALPHABETS
 from nwa_lightning.augment import Augment
 from nwa_lightning.batch import BatchLoader, DrawnPairs, FixedPairs, PairBatch, Scores, SingleSequences, StepSampler
@@ -39,6 +39,8 @@ class NWADataModule(LightningDataModule):
         match: Score of equal letters in the Needleman-Wunsch matrix.
         mismatch: Score of different letters.
         gap: Score of a gap.
+        nwa_kind: What a matrix says: prefix, as published, the score of the best alignment of the parts before each cell;
+            through, that of the best alignment of the whole sequences that goes through each cell.
         val_group: Sequences per validation group.
         test_group: Sequences per test group.
         all_pairs: Validate and test also on the pairs across groups.
@@ -64,6 +66,7 @@ class NWADataModule(LightningDataModule):
         match: int = 1,
         mismatch: int = -1,
         gap: int = -1,
+        nwa_kind: Kind = "prefix",
         val_group: int = 350,
         test_group: int = 300,
         all_pairs: bool = False,
@@ -77,6 +80,7 @@ class NWADataModule(LightningDataModule):
         self.nwa_sequences = nwa_sequences
         self.augment = augment
         self.scores = Scores(match, mismatch, gap)
+        self.nwa_kind = nwa_kind
         self.val_group = val_group
         self.test_group = test_group
         self.all_pairs = all_pairs
@@ -96,7 +100,7 @@ class NWADataModule(LightningDataModule):
         self.sizes: dict[str, Any] = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
         self.vocabulary = ALPHABETS[alphabet].size
         self.alphabet = ALPHABETS[alphabet]
-        check_scores(self.max_length, **self.scores._asdict())
+        check_scores(self.max_length, **self.scores._asdict(), kind=nwa_kind)
         self._split: Split | None = None
         self._random_state: dict[str, Any] | None = None
 
@@ -120,6 +124,7 @@ class NWADataModule(LightningDataModule):
             pairs=self.pairs,
             nwa_sequences=self.nwa_sequences,
             scores=self.scores,
+            kind=self.nwa_kind,
             seed=self.seed,
             augment=self.augment,
             alphabet=self.alphabet,

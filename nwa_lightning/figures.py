@@ -12,9 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from nwa_lightning.alignment import edit_distances, nw_matrix
+from nwa_lightning.alignment import Kind, edit_distances, nw_matrix
 from nwa_lightning.batch import PUBLISHED_SCORES, Scores
 from nwa_lightning.functional import nw_target
+
+#: Titles of what a map was taught.
+_TARGETS: dict[Kind, str] = {
+    "prefix": "target: row softmax of the matrix",
+    "through": "target: row softmax of whole alignments",
+}
 
 #: Letters of a name that a label has room for.
 _LONGEST_NAME = 32
@@ -35,6 +41,7 @@ def attention_figure(
     names: tuple[str, str] = ("first sequence", "second sequence"),
     scores: Scores = PUBLISHED_SCORES,
     temperature: float = 1.0,
+    kind: Kind = "prefix",
 ) -> Figure:
     """Draw an attention map beside what it was taught, with the optimal alignment as a line over all panels.
 
@@ -45,9 +52,11 @@ def attention_figure(
         names: Of the two sequences.
         scores: Of the Needleman-Wunsch matrix.
         temperature: Divides the scores of the matrix before its row softmax.
+        kind: Of the matrix that was the target, as in ``nw_matrices``.
 
     Returns:
-        Three panels: the map and the row softmax of the matrix, in one colour scale, and the matrix.
+        Three panels: the map and the row softmax of the target's matrix, in one colour scale, and the Needleman-Wunsch
+        matrix.
 
     Raises:
         ValueError: If the map is of another shape.
@@ -59,7 +68,8 @@ def attention_figure(
             f"it to the lengths of the sequences, <sos> included."
         )
     matrix = nw_matrix(first, second, **scores._asdict())
-    target = nw_target(torch.from_numpy(matrix)[None], temperature=temperature)[0].numpy()
+    taught = nw_matrix(first, second, **scores._asdict(), kind=kind)
+    target = nw_target(torch.from_numpy(taught)[None], temperature=temperature)[0].numpy()
     path = optimal_path(first, second, matrix, **scores._asdict())
     edits = int(edit_distances([first.upper(), second.upper()], [[0, 1]])[0])
     names = (_short(names[0]), _short(names[1]))
@@ -69,7 +79,7 @@ def attention_figure(
     # A root instead of a straight scale shows what is faint; the sharpest rows are few.
     norm = PowerNorm(0.5, vmin=0.0, vmax=float(np.quantile(target, 0.999)))
     fill: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
-    shown = (("attention map", attention), ("target: row softmax of the matrix", target))
+    shown = (("attention map", attention), (_TARGETS[kind], target))
     for axis, (title, image) in zip(axes, shown, strict=False):
         drawn = axis.imshow(image, cmap="magma", norm=norm, **fill)
         axis.set_title(title)

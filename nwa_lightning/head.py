@@ -1,4 +1,4 @@
-"""NWAHead: the decoder and the cross-attention that draw an attention map of two embeddings. Used in training only."""
+"""What draws an attention map of two sequences: from their embeddings or from features before them. Used in training only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import adaptive_max_pool1d, adaptive_max_pool2d, normalize
 
 
 class NWAHead(nn.Module):
@@ -96,6 +96,96 @@ class NWAHead(nn.Module):
     def forward(self, embeddings: Tensor, lengths: Tensor, pairs: Tensor, size: int) -> Tensor:
         """``(Q, L, L)`` map logits of ``(N, m)`` embeddings; see ``decode`` and ``attend``."""
         return self.attend(self.decode(embeddings, lengths, size), pairs)
+
+
+class FeatureHead(nn.Module):
+    """Turn the encoder's own features into map logits, without a decoder.
+
+    One linear layer for the queries and one for the keys; a logit is the dot product of the two. The map has a row for
+    each of the S positions of the features, and a matrix is pooled to its size. Where there is a position for each token of
+    the batch, it stands for that; else the S positions stand for ``max_length + 1`` tokens, evenly, which is what encoders
+    see that fill up sequences to one length.
+
+    Args:
+        channels: Of the features.
+        max_length: The most bases a sequence may have.
+    """
+
+    def __init__(self, channels: int, max_length: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.max_length = max_length
+        hidden = max(1, channels // 2)
+        self.query = nn.Linear(channels, hidden)
+        # A bias would add the same to a whole row.
+        self.key = nn.Linear(channels, hidden, bias=False)
+
+    def forward(self, features: Tensor, lengths: Tensor, pairs: Tensor, size: int) -> Tensor:
+        """Map logits of pairs of sequences.
+
+        Args:
+            features: ``(N, S, channels)``, ``(N, channels, S)`` or ``(N, channels, 1, S)``.
+            lengths: ``(N,)``; not looked at.
+            pairs: ``(Q, 2)`` rows of ``features``: first (rows of the map), second (columns).
+            size: Not looked at.
+
+        Returns:
+            ``(Q, S, S)`` logits; the attention map is their softmax over the last dimension.
+
+        Raises:
+            ValueError: If the features are of another shape, or have as many positions as channels.
+        """
+        shape = tuple(features.shape)
+        if features.ndim == 4 and shape[2] == 1:
+            features = features.squeeze(2)
+        if features.ndim != 3 or features.shape[1:].numel() == 0 or self.channels not in features.shape[1:]:
+            raise ValueError(
+                f"Expected features of {self.channels} channels, (rows, positions, {self.channels}) or (rows, "
+                f"{self.channels}, positions), but got {shape}; name another part of the model or its number of channels."
+            )
+        if features.shape[1] == features.shape[2]:
+            raise ValueError(
+                f"Expected another number of positions than of channels, or they cannot be told apart, but got {shape}; "
+                f"name another part of the model."
+            )
+        if features.shape[2] != self.channels:
+            features = features.mT
+        # index_select and not indexing: its gradient adds up in a fixed order, so a run can be repeated bit for bit.
+        first = self.query(features).index_select(0, pairs[:, 0])
+        second = self.key(features).index_select(0, pairs[:, 1])
+        return torch.bmm(first, second.mT) / math.sqrt(first.shape[2])
+
+    def pooled(self, scores: Tensor, inside: Tensor, pairs: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+        """Matrices in the size of the maps: the largest score of the cells that two positions stand for.
+
+        Args:
+            scores: ``(Q, L, L)`` matrices.
+            inside: ``(N, L)`` true up to the end of each sequence.
+            pairs: ``(Q, 2)`` rows of ``inside``.
+            positions: S.
+
+        Returns:
+            ``(Q, S, S)`` scores, and ``(N, S)``, true where a position stands for a letter of the sequence.
+        """
+        cells = inside[pairs[:, 0], :, None] & inside[pairs[:, 1], None]
+        missing = self._missing(positions, inside.shape[1])
+        lowest = torch.finfo(torch.float32).min
+        padded = nn.functional.pad(scores.float().masked_fill(~cells, lowest), (0, missing, 0, missing), value=lowest)
+        letters = nn.functional.pad(inside.float(), (0, missing))
+        return (
+            adaptive_max_pool2d(padded[:, None], positions)[:, 0],
+            adaptive_max_pool1d(letters[:, None], positions)[:, 0] > 0,
+        )
+
+    def spread(self, logits: Tensor, size: int) -> Tensor:
+        """``(Q, S, S)`` logits in the size of a matrix, ``(Q, size, size)``: each repeated for the cells it stands for."""
+        side = size + self._missing(logits.shape[1], size)
+        whole = nn.functional.interpolate(logits[:, None], size=(side, side), mode="nearest")
+        return whole[:, 0, :size, :size]
+
+    def _missing(self, positions: int, size: int) -> int:
+        """Positions that a batch of ``(U, size)`` tokens lacks of those that the features stand for."""
+        return 0 if positions == size else self.max_length + 1 - size
 
 
 class AutoWeight(nn.Module):

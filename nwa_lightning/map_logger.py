@@ -158,6 +158,7 @@ class AttentionMapLogger(Callback):
                 names=(names[one], names[two]),
                 scores=data.scores,
                 temperature=holder.nwa_temperature,
+                kind=data.nwa_kind,
             )
 
     def _keep(self, trainer: Trainer, name: str, file: str, figure: Figure) -> None:

@@ -9,9 +9,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from nwa_lightning.batch import PairBatch
-from nwa_lightning.head import NWAHead
 from nwa_lightning.term import (
     HEAD_NAME,
+    Head,
     Weight,
     add_term,
     attention_maps,
@@ -65,13 +65,15 @@ class NWAMixin(_Base):
             ratio; None builds no head: the exact baseline.
         nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
         nwa_encoder: Dotted name of the submodule whose output is the ``(rows, m)`` embeddings.
+        nwa_features: Dotted name of the submodule whose output, ``(rows, positions, channels)`` or ``(rows, channels,
+            positions)``, the map is drawn from instead, without a decoder; ``nwa_embedding_dim`` are then its channels.
         **kwargs: Handed on to the next class.
 
     Raises:
         TypeError: When a subclass is defined with the bases in the wrong order.
     """
 
-    nwa_head: NWAHead | None
+    nwa_head: Head | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -91,16 +93,20 @@ class NWAMixin(_Base):
         nwa_weight: Weight | None = 1e-5,
         nwa_temperature: float = 1.0,
         nwa_encoder: str = "encoder",
+        nwa_features: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.nwa_weight = nwa_weight
         self.nwa_temperature = nwa_temperature
         self.nwa_encoder = nwa_encoder
+        self.nwa_features = nwa_features
         self._nwa_called = False
         # Last in the chain, so that the encoder starts from the same random numbers with and without a head; and not in
         # setup(), which comes after the optimizer of a command line has taken its parameters.
-        self.nwa_head = None if nwa_weight is None else build_head(nwa_embedding_dim, nwa_max_length, nwa_weight)
+        self.nwa_head = None
+        if nwa_weight is not None:
+            self.nwa_head = build_head(nwa_embedding_dim, nwa_max_length, nwa_weight, nwa_features)
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Embed sequences; override it where the encoder wants other arguments.
@@ -123,7 +129,7 @@ class NWAMixin(_Base):
         weighting is logged as ``train/nwa_loss`` during training.
 
         Args:
-            embeddings: ``(U, m)``, one row per row of ``batch.tokens``.
+            embeddings: ``(U, m)``, one row per row of ``batch.tokens``; with ``nwa_features`` the features instead.
             batch: With ``(Q, L, L)`` matrices of its first Q pairs.
             encoder_loss: The loss that the term will be added to; needed for ``nwa_weight="auto"`` only.
 
@@ -150,7 +156,8 @@ class NWAMixin(_Base):
         step = super().training_step
         if self.nwa_head is None:
             return call_step(step, batch, *args, **kwargs)
-        with captured_embeddings(self, self.nwa_encoder) as outputs:
+        source = self.nwa_features or self.nwa_encoder
+        with captured_embeddings(self, source) as outputs:
             result = call_step(step, batch, *args, **kwargs)
         if self._nwa_called or (result is None and self.automatic_optimization):
             return result
@@ -159,7 +166,7 @@ class NWAMixin(_Base):
                 "Expected automatic optimization: with manual optimization there is no loss to add to; call "
                 "self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
             )
-        embeddings = unique_embeddings(outputs, batch, self.nwa_encoder)
+        embeddings = unique_embeddings(outputs, batch, source, features=self.nwa_features is not None)
         return add_term(result, self.nwa_loss(embeddings, batch, loss_of(result)))
 
     def on_train_start(self) -> None:
@@ -187,7 +194,11 @@ class NWAMixin(_Base):
         """
         if self.nwa_head is None:
             raise RuntimeError("Expected a model with a head but it was built with nwa_weight=None.")
-        return attention_maps(self.nwa_head, self.encode(tokens), tokens, pairs)
+        if self.nwa_features is None:
+            return attention_maps(self.nwa_head, self.encode(tokens), tokens, pairs)
+        with captured_embeddings(self, self.nwa_features) as outputs:
+            self.encode(tokens)
+        return attention_maps(self.nwa_head, outputs[0], tokens, pairs)
 
     def nwa_param_groups(self, *, lr: float, nwa_lr: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: the model at ``lr``, the head at ``nwa_lr``."""

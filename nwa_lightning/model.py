@@ -27,7 +27,7 @@ from nwa_lightning.losses import (
 from nwa_lightning.metrics import distance_metrics
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.schedules import cosine_factor, inverse_sqrt_factor
-from nwa_lightning.term import Weight
+from nwa_lightning.term import Weight, captured_embeddings
 
 
 class EditDistanceModel(NWAMixin, LightningModule):
@@ -55,6 +55,9 @@ class EditDistanceModel(NWAMixin, LightningModule):
             ``nwa_lightning.losses``.
         radius: Of the sphere of the hyperbolic distance, to begin with. Where most sequences have nothing in common, as
             strands of DNA storage, one near 1, such as 0.98, lowers the error by far.
+        nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from what it returns,
+            ``(U, channels, S)`` or ``(U, S, channels)``, without a decoder; null draws it from the embeddings, as published.
+        nwa_channels: Of these features.
 
     Raises:
         InputError: If there is no such distance or loss, or the radius is not between 0 and 1.
@@ -73,15 +76,18 @@ class EditDistanceModel(NWAMixin, LightningModule):
         distance: DistanceName = "hyperbolic",
         loss: LossName = "squared",
         radius: float = RADIUS,
+        nwa_features: str | None = None,
+        nwa_channels: int = 64,
     ) -> None:
         for name, value, known in (("distance", distance, DISTANCES), ("loss", loss, get_args(LossName))):
             if value not in known:
                 raise InputError(f"{name}: expected one of {', '.join(known)}, found {value!r}; name one of them")
         super().__init__(
-            nwa_embedding_dim=encoder.embedding_dim,
+            nwa_embedding_dim=encoder.embedding_dim if nwa_features is None else nwa_channels,
             nwa_max_length=encoder.max_length,
             nwa_weight=nwa_weight,
             nwa_temperature=nwa_temperature,
+            nwa_features=nwa_features,
         )
         self.save_hyperparameters(ignore="encoder")  # a module has no place among plain hyper-parameters
         if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
@@ -120,9 +126,14 @@ class EditDistanceModel(NWAMixin, LightningModule):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""
-        embeddings = self.encode(batch.tokens)
+        if self.nwa_features is None:
+            embeddings = mapped = self.encode(batch.tokens)
+        else:
+            with captured_embeddings(self, self.nwa_features) as outputs:
+                embeddings = self.encode(batch.tokens)
+            mapped = outputs[0]
         encoder_loss = self._encoder_loss(self._distance(embeddings, batch.pairs), batch)
-        loss: Tensor = encoder_loss + self.nwa_loss(embeddings, batch, encoder_loss)
+        loss: Tensor = encoder_loss + self.nwa_loss(mapped, batch, encoder_loss)
         self._log_losses(encoder_loss.detach(), loss.detach(), len(batch.pairs))
         return loss
 

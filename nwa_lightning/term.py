@@ -15,21 +15,24 @@ from torch import Tensor, nn
 from nwa_lightning.alphabet import PADDING
 from nwa_lightning.batch import PairBatch
 from nwa_lightning.functional import nw_target, row_jsd
-from nwa_lightning.head import AutoWeight, NWAHead
+from nwa_lightning.head import AutoWeight, FeatureHead, NWAHead
 
 HEAD_NAME = "nwa_head"
 AUTO_NAME = "auto_weight"
+
+#: What draws the maps.
+Head = NWAHead | FeatureHead
 
 #: lambda: a number, or found while training.
 Weight = float | Literal["auto"]
 
 
-def nwa_divergence(head: NWAHead, embeddings: Tensor, batch: PairBatch, temperature: float) -> Tensor:
+def nwa_divergence(head: Head, embeddings: Tensor, batch: PairBatch, temperature: float) -> Tensor:
     """L_nw (eq. 5 of Lee & No, 2024): the row-wise divergence of map and matrix, summed over rows, averaged over pairs.
 
     Args:
         head: Draws the maps.
-        embeddings: ``(U, m)``, one row per row of ``batch.tokens``.
+        embeddings: ``(U, m)``, or the features that the head is for, one row per row of ``batch.tokens``.
         batch: With ``(Q, L, L)`` matrices of its first Q pairs.
         temperature: Divides the scores of the matrices before their row softmax.
 
@@ -53,7 +56,10 @@ def nwa_divergence(head: NWAHead, embeddings: Tensor, batch: PairBatch, temperat
     size = batch.tokens.shape[1]
     logits = head(embeddings[:rows], batch.lengths[:rows], pairs, size)
     inside = torch.arange(size, device=pairs.device) <= batch.lengths[:rows, None]
-    return row_jsd(logits, batch.nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=temperature).mean()
+    scores = batch.nw
+    if isinstance(head, FeatureHead):
+        scores, inside = head.pooled(scores, inside, pairs, logits.shape[1])
+    return row_jsd(logits, scores, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=temperature).mean()
 
 
 def rows_used(pairs: Tensor, *, wait: bool) -> int:
@@ -84,7 +90,7 @@ def call_step(step: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -
 
 def nwa_term(
     module: LightningModule,
-    head: NWAHead,
+    head: Head,
     embeddings: Tensor,
     batch: PairBatch,
     *,
@@ -128,17 +134,17 @@ def add_term(result: Any, term: Tensor) -> Any:
     return {**result, "loss": loss} if isinstance(result, dict) else loss
 
 
-def build_head(embedding_dim: int, max_length: int, weight: Weight) -> NWAHead:
-    """The head, with its running ratio where lambda finds itself."""
+def build_head(embedding_dim: int, max_length: int, weight: Weight, features: str | None) -> Head:
+    """The head, for embeddings or for features, with its running ratio where lambda finds itself."""
     if isinstance(weight, str) and weight != "auto":
         raise ValueError(f"Expected nwa_weight to be a number, 'auto' or None but got {weight!r}.")
-    head = NWAHead(embedding_dim, max_length)
+    head: Head = NWAHead(embedding_dim, max_length) if features is None else FeatureHead(embedding_dim, max_length)
     if weight == "auto":
         head.add_module(AUTO_NAME, AutoWeight())
     return head
 
 
-def find_weight(head: NWAHead, weight: Weight, divergence: Tensor, encoder_loss: Tensor | None) -> float | Tensor:
+def find_weight(head: Head, weight: Weight, divergence: Tensor, encoder_loss: Tensor | None) -> float | Tensor:
     """Lambda of a step.
 
     Raises:
@@ -156,25 +162,25 @@ def find_weight(head: NWAHead, weight: Weight, divergence: Tensor, encoder_loss:
 
 
 @contextmanager
-def captured_embeddings(module: LightningModule, encoder: str) -> Iterator[list[Tensor]]:
+def captured_embeddings(module: LightningModule, name: str) -> Iterator[list[Tensor]]:
     """Collect what a submodule returns while a step runs.
 
     Args:
         module: The model.
-        encoder: Dotted name of its submodule that returns the embeddings.
+        name: Dotted name of its submodule that returns the embeddings, or the features.
 
     Raises:
         AttributeError: If there is no such submodule.
     """
     outputs: list[Tensor] = []
     try:
-        found = module.get_submodule(encoder)
+        found = module.get_submodule(name)
     except AttributeError:
-        names = [name for name, _ in module.named_modules() if name and name.split(".")[0] != HEAD_NAME]
+        names = [known for known, _ in module.named_modules() if known and known.split(".")[0] != HEAD_NAME]
         listed = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
         raise AttributeError(
-            f"Expected a submodule named {encoder!r} that returns the embeddings but found {listed}; name it with "
-            f"encoder=... (NWACallback) or nwa_encoder=... (NWAMixin)."
+            f"Expected a submodule named {name!r} that returns embeddings or features but found {listed}; name it with "
+            f"encoder=... or features=... (NWACallback), nwa_encoder=... or nwa_features=... (NWAMixin)."
         ) from None
     handle = found.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
@@ -183,36 +189,37 @@ def captured_embeddings(module: LightningModule, encoder: str) -> Iterator[list[
         handle.remove()
 
 
-def unique_embeddings(outputs: list[Tensor], batch: Any, encoder: str) -> Tensor:
-    """One embedding per row of ``batch.tokens`` from what the encoder returned during a step.
+def unique_embeddings(outputs: list[Tensor], batch: Any, name: str, *, features: bool = False) -> Tensor:
+    """One embedding per row of ``batch.tokens`` from what the encoder returned during a step; or features, likewise.
 
     A step that encoded both sides of the pairs has several for most sequences: the first one counts.
 
     Args:
         outputs: What the encoder returned, call by call.
         batch: Of the step.
-        encoder: Its name, for messages.
+        name: Of the submodule, for messages.
+        features: Whether the outputs are features.
 
     Raises:
-        TypeError: If the batch is no ``PairBatch``, or an output is not ``(rows, m)``.
+        TypeError: If the batch is no ``PairBatch``, or an output is no tensor, or not ``(rows, m)``.
         RuntimeError: If the calls fit neither the sequences nor the sides of the pairs.
     """
     if not isinstance(batch, PairBatch):
         raise TypeError(f"Expected a PairBatch (NWADataModule makes them) but got {type(batch).__name__}.")
     unique, pairs = len(batch.tokens), len(batch.pairs)
     for output in outputs:
-        if not isinstance(output, Tensor) or output.ndim != 2:
+        if not isinstance(output, Tensor) or (not features and output.ndim != 2):
             found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            wanted = "features, (rows, positions, channels)" if features else "embeddings, (rows, m)"
             raise TypeError(
-                f"Expected {encoder} to return one tensor of embeddings, (rows, m), but got {found}; name the submodule "
-                f"that does."
+                f"Expected {name} to return one tensor of {wanted}, but got {found}; name the submodule that does."
             )
     rows = [len(output) for output in outputs]
     if rows == [unique]:
         return outputs[0]
     if rows not in ([pairs, pairs], [2 * pairs]):
         raise RuntimeError(
-            f"Expected {encoder} to be called once with {unique} rows (batch.tokens), or for both sides of the "
+            f"Expected {name} to be called once with {unique} rows (batch.tokens), or for both sides of the "
             f"{pairs} pairs (batch.left, batch.right), but it was called with {rows} rows; with NWAMixin, call "
             f"self.nwa_loss(embeddings, batch) in your training_step instead."
         )
@@ -239,7 +246,7 @@ def check_head_is_trained(head: nn.Module, module: LightningModule, remedy: str)
         )
 
 
-def attention_maps(head: NWAHead, embeddings: Tensor, tokens: Tensor, pairs: Tensor) -> Tensor:
+def attention_maps(head: Head, embeddings: Tensor, tokens: Tensor, pairs: Tensor) -> Tensor:
     """Attention maps, for looking at.
 
     Args:
@@ -253,4 +260,6 @@ def attention_maps(head: NWAHead, embeddings: Tensor, tokens: Tensor, pairs: Ten
     """
     inside = tokens != PADDING
     logits = head(embeddings, inside.sum(dim=1) - 1, pairs, tokens.shape[1])
+    if isinstance(head, FeatureHead):
+        logits = head.spread(logits, tokens.shape[1])
     return nw_target(logits, column_mask=inside[pairs[:, 1]])

@@ -112,7 +112,7 @@ def scores_of_alignments(one, two):
 )
 def test_posterior_of_an_alignment_counts_every_alignment(one, two, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
-    log_posterior = importlib.import_module("feature_maps").log_posterior
+    log_posterior = importlib.import_module("other_targets").log_posterior
     longest = 6
     codes = torch.tensor([[*map(ord, text.ljust(longest))] for text in (one, two)])
     lengths = torch.tensor([len(one), len(two)])
