@@ -6,11 +6,13 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from nwa_lightning import NWADataModule
 from nwa_lightning.sequences import load_sequences
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -139,3 +141,55 @@ def test_shifted_reads_are_parts_of_the_reads(tmp_path, reads):
     assert len(set(starts)) > 3
     for row, start in enumerate(starts):
         assert (parts.codes[row] == whole.codes[row, start : start + 20]).all()
+
+
+@pytest.fixture
+def where_it_helps(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module("where_it_helps")
+
+
+def test_top1_counts_any_of_the_nearest(where_it_helps, reads):
+    batch = next(iter(NWADataModule(str(reads), test_group=20).test_dataloader()))
+    assert where_it_helps.top1(lambda batch: batch.distance.float(), [batch, batch]) == 100
+    # Of four sequences, 0 and 1 are near, 2 is as near to 0 as to 1, and 3 is nearest to 2.
+    pairs = torch.tensor([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])
+    small = batch._replace(tokens=batch.tokens[:4], pairs=pairs, distance=torch.tensor([1, 5, 9, 5, 9, 6]))
+    guess = {(0, 1): 4.0, (0, 2): 3.0, (0, 3): 9.0, (1, 2): 8.0, (1, 3): 7.0, (2, 3): 5.0}
+    # 0 takes 2 (wrong), 1 takes 0 (right), 2 takes 0 (right, one of two), 3 takes 2 (right)
+    assert where_it_helps.top1(lambda _: torch.tensor(list(guess.values())), [small]) == 75
+
+
+def test_labels_are_noisy_in_training_alone(where_it_helps, reads):
+    data = where_it_helps.NoisyLabels(str(reads), noise=5.0, seed=1, batch_size=16)
+    batch = data.train_dataloader().dataset[0]
+    assert data.on_before_batch_transfer(batch, 0) is batch
+    data.trainer = SimpleNamespace(training=True)
+    noisy = data.on_before_batch_transfer(batch, 0)
+    assert noisy.distance.dtype == batch.distance.dtype
+    assert noisy.distance.min() >= 0
+    error = (noisy.distance - batch.distance).float()
+    assert 3 < error.std() < 7
+    assert abs(error.mean()) < 2
+    assert torch.equal(noisy.tokens, batch.tokens)
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_a_projected_term_never_points_against_the_encoder_loss(where_it_helps, reads):
+    torch.manual_seed(0)
+    model = where_it_helps.build("transformer", "projected", 16)
+    batch = NWADataModule(str(reads), batch_size=16, nwa_sequences=6).train_dataloader().dataset[0]
+    embeddings = model.encode(batch.tokens)
+    # Every second embedding against the term, the others with it.
+    term = where_it_helps.EditDistanceModel.nwa_loss(model, embeddings, batch)
+    (whole,) = torch.autograd.grad(term, embeddings)
+    signs = torch.tensor([1.0, -1.0]).repeat(8)[:, None]
+    encoder_loss = (embeddings * (signs * whole + 1e-6 * torch.randn(16, 16))).sum()
+    (wanted,) = torch.autograd.grad(encoder_loss, embeddings, retain_graph=True)
+    (found,) = torch.autograd.grad(model.nwa_loss(embeddings, batch, encoder_loss), embeddings, retain_graph=True)
+    for row in range(16):
+        expected = whole[row]
+        if expected @ wanted[row] < 0:
+            expected = expected - (expected @ wanted[row]) / (wanted[row] @ wanted[row]) * wanted[row]
+        torch.testing.assert_close(found[row], expected)
+    assert ((whole * wanted).sum(dim=1) < 0).sum() == 3  # of the six that have a map
