@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_max_pool1d, adaptive_max_pool2d, normalize
+from torch.nn.functional import normalize
 
 
 class NWAHead(nn.Module):
@@ -167,15 +167,15 @@ class FeatureHead(nn.Module):
         Returns:
             ``(Q, S, S)`` scores, and ``(N, S)``, true where a position stands for a letter of the sequence.
         """
-        cells = inside[pairs[:, 0], :, None] & inside[pairs[:, 1], None]
         missing = self._missing(positions, inside.shape[1])
-        lowest = torch.finfo(torch.float32).min
-        padded = nn.functional.pad(scores.float().masked_fill(~cells, lowest), (0, missing, 0, missing), value=lowest)
-        letters = nn.functional.pad(inside.float(), (0, missing))
-        return (
-            adaptive_max_pool2d(padded[:, None], positions)[:, 0],
-            adaptive_max_pool1d(letters[:, None], positions)[:, 0] > 0,
-        )
+        pad = nn.functional.pad
+        letters = pad(inside, (0, missing))
+        kind = torch.finfo(scores.dtype) if scores.is_floating_point() else torch.iinfo(scores.dtype)
+        # What is outside is capped at the lowest score: sides are pooled one by one, in the type of the scores.
+        caps = torch.where(letters, kind.max, kind.min).to(scores.dtype)
+        rows = torch.minimum(pad(scores, (0, missing, 0, missing)), caps[pairs[:, 0], :, None])
+        columns = torch.minimum(_pooled(rows, 1, positions), caps[pairs[:, 1], None])
+        return _pooled(columns, 2, positions), _pooled(letters, 1, positions)
 
     def spread(self, logits: Tensor, size: int) -> Tensor:
         """``(Q, S, S)`` logits in the size of a matrix, ``(Q, size, size)``: each repeated for the cells it stands for."""
@@ -186,6 +186,17 @@ class FeatureHead(nn.Module):
     def _missing(self, positions: int, size: int) -> int:
         """Positions that a batch of ``(U, size)`` tokens lacks of those that the features stand for."""
         return 0 if positions == size else self.max_length + 1 - size
+
+
+def _pooled(values: Tensor, dim: int, size: int) -> Tensor:
+    """Adaptive maximum pooling of one dimension: torch's, for any type, and several times as fast on the CPU."""
+    number = torch.arange(size, device=values.device)
+    starts = number * values.shape[dim] // size
+    last = ((number + 1) * values.shape[dim] + size - 1) // size - 1
+    pooled = values.index_select(dim, starts)
+    for step in range(1, values.shape[dim] // size + 2):
+        pooled = torch.maximum(pooled, values.index_select(dim, torch.minimum(starts + step, last)))
+    return pooled
 
 
 class AutoWeight(nn.Module):
