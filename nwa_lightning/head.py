@@ -173,9 +173,10 @@ class FeatureHead(nn.Module):
         kind = torch.finfo(scores.dtype) if scores.is_floating_point() else torch.iinfo(scores.dtype)
         # What is outside is capped at the lowest score: sides are pooled one by one, in the type of the scores.
         caps = torch.where(letters, kind.max, kind.min).to(scores.dtype)
-        rows = torch.minimum(pad(scores, (0, missing, 0, missing)), caps[pairs[:, 0], :, None])
-        columns = torch.minimum(_pooled(rows, 1, positions), caps[pairs[:, 1], None])
-        return _pooled(columns, 2, positions), _pooled(letters, 1, positions)
+        first, second = (caps[side, :, None] for side in pairs.unbind(1))
+        rows = _pooled(torch.minimum(pad(scores, (0, missing, 0, missing)), first), positions)
+        columns = _pooled(torch.minimum(rows.mT.contiguous(), second), positions)
+        return columns.mT, _pooled(letters, positions)
 
     def spread(self, logits: Tensor, size: int) -> Tensor:
         """``(Q, S, S)`` logits in the size of a matrix, ``(Q, size, size)``: each repeated for the cells it stands for."""
@@ -188,14 +189,14 @@ class FeatureHead(nn.Module):
         return 0 if positions == size else self.max_length + 1 - size
 
 
-def _pooled(values: Tensor, dim: int, size: int) -> Tensor:
-    """Adaptive maximum pooling of one dimension: torch's, for any type, and several times as fast on the CPU."""
+def _pooled(values: Tensor, size: int) -> Tensor:
+    """Adaptive maximum pooling of dimension 1: torch's, for any type, and several times as fast on the CPU."""
+    whole = values.shape[1]
     number = torch.arange(size, device=values.device)
-    starts = number * values.shape[dim] // size
-    last = ((number + 1) * values.shape[dim] + size - 1) // size - 1
-    pooled = values.index_select(dim, starts)
-    for step in range(1, values.shape[dim] // size + 2):
-        pooled = torch.maximum(pooled, values.index_select(dim, torch.minimum(starts + step, last)))
+    starts, last = number * whole // size, ((number + 1) * whole - 1) // size
+    pooled = values.index_select(1, starts)
+    for step in range(1, whole // size + 2):
+        pooled = torch.maximum(pooled, values.index_select(1, torch.minimum(starts + step, last)))
     return pooled
 
 
