@@ -12,6 +12,7 @@ import argparse
 import math
 import time
 from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -79,12 +80,15 @@ def main() -> None:
         pairs=whole.pairs[: options.pairs], distance=whole.distance[: options.pairs], nw=whole.nw[: options.pairs]
     )
     default = data.train_dataloader().dataset[0]
+    through = NWADataModule(pairs=options.pairs, nwa_kind="through", nwa_sequences=16).train_dataloader().dataset[0]
+    features = {"nwa_features": "encoder.features.11", "nwa_channels": 64}
     rows = {
         ("without NWA", "pair by pair"): (PairByPair(data.max_length, False), default),
         ("without NWA", "nwa_lightning"): (model(data, None), default),
         ("NWA on every pair", "pair by pair"): (PairByPair(data.max_length, True), dense),
         ("NWA on every pair", "nwa_lightning"): (model(data, 1e-5), dense),
         (f"NWA on {len(default.nw)} pairs (default)", "nwa_lightning"): (model(data, 1e-5), default),
+        (f"NWA on {len(through.nw)} pairs, by features", "nwa_lightning"): (model(data, 1e-3, **features), through),
     }
     optimizers = {name: torch.optim.RAdam(net.parameters(), foreach=True) for name, (net, _) in rows.items()}
     times: dict[tuple[str, str], list[float]] = {name: [] for name in rows}
@@ -111,8 +115,8 @@ def main() -> None:
     Console(width=130).print(table)
 
 
-def model(data: NWADataModule, weight: float | None) -> EditDistanceModel:
-    made = EditDistanceModel(NeuroSEEDCNN(data.max_length), nwa_weight=weight)
+def model(data: NWADataModule, weight: float | None, **options: Any) -> EditDistanceModel:
+    made = EditDistanceModel(NeuroSEEDCNN(data.max_length), nwa_weight=weight, **options)
     made.log_dict = lambda *_, **__: None  # type: ignore[method-assign]  # there is no trainer to log to
     return made
 
