@@ -34,6 +34,7 @@ from nwa_lightning import (
     NWAWeightSchedule,
     PairBatch,
 )
+from nwa_lightning.baselines import ConstantBaseline, KmerBaseline
 from nwa_lightning.demo import predictor
 from nwa_lightning.metrics import LengthRMSE, evaluate
 
@@ -49,6 +50,12 @@ FEATURES: dict[str, tuple[str, int, float]] = {
     "transformer": ("encoder.features", 16, 1e-3),
     "cnn": ("encoder.features.11", 64, 1e-3),
 }
+#: Rows that learn nothing but a line; without labels that are noisy.
+BASELINES: dict[str, Any] = {
+    "constant": lambda data: ConstantBaseline(),
+    "k-mer, cosine": lambda data: KmerBaseline(data.vocabulary, distance="cosine"),
+}
+BASELINE_CONDITIONS = ("plain", "trained on storage")
 #: What is other than usual, by its name: training set, dimension of the embeddings, error of the labels in edits.
 CONDITIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -112,16 +119,41 @@ def build(encoder: str, term: str, dim: int) -> EditDistanceModel:
 
 
 def cell(encoder: str, condition: str, term: str, seed: int, steps: int) -> dict[str, Any]:
-    seed_everything(seed, verbose=False)
     unusual = CONDITIONS[condition]
     here = unusual.get("data", SETS[0])
-    used = {"without": 0, "features": 16}.get(term, 8)
+    start = time.process_time()
+    if encoder in BASELINES:
+        data = NWADataModule(here, seed=seed, train_size=TRAIN_SIZE, nwa_sequences=0)
+        training = data.train_dataloader().dataset
+        predict: Any = BASELINES[encoder](data).fit([training[number] for number in range(20)])
+    else:
+        predict = trained(encoder, here, unusual, term, seed, steps)
+    seconds = time.process_time() - start
+    batches = test_batches(here, seed)
+    found = evaluate(predict, batches)
+    near = LengthRMSE(10)
+    for batch in batches:
+        near.update(predict(batch), batch.distance, batch.longest)
+    return dict(
+        zip(COLUMNS, (encoder, condition, term, seed, steps), strict=False),
+        rmse=found["rmse"],
+        rmse_homologous=found["rmse_homologous"],
+        near=float(near.compute()),
+        top1=top1(predict, batches),
+        elsewhere=evaluate(predict, test_batches(SETS[1 - SETS.index(here)], seed))["rmse"],
+        seconds=seconds,
+    )
+
+
+def trained(encoder: str, here: str, unusual: dict[str, Any], term: str, seed: int, steps: int) -> Any:
+    """What a model predicts after its training."""
+    seed_everything(seed, verbose=False)
     data = NoisyLabels(
         here,
         seed=seed,
         train_size=TRAIN_SIZE,
         noise=unusual.get("noise", 0.0),
-        nwa_sequences=used,
+        nwa_sequences={"without": 0, "features": 16}.get(term, 8),
         nwa_kind="through" if term == "features" else "prefix",
     )
     model = build(encoder, term, unusual.get("dim", 128))
@@ -137,24 +169,8 @@ def cell(encoder: str, condition: str, term: str, seed: int, steps: int) -> dict
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    start = time.process_time()
     trainer.fit(model, data)
-    seconds = time.process_time() - start
-    predict = predictor(model.eval())
-    batches = test_batches(here, seed)
-    found = evaluate(predict, batches)
-    near = LengthRMSE(10)
-    for batch in batches:
-        near.update(predict(batch), batch.distance, batch.longest)
-    return dict(
-        zip(COLUMNS, (encoder, condition, term, seed, steps), strict=False),
-        rmse=found["rmse"],
-        rmse_homologous=found["rmse_homologous"],
-        near=float(near.compute()),
-        top1=top1(predict, batches),
-        elsewhere=evaluate(predict, test_batches(SETS[1 - SETS.index(here)], seed))["rmse"],
-        seconds=seconds,
-    )
+    return predictor(model.eval())
 
 
 @lru_cache(maxsize=len(SETS))
@@ -232,6 +248,10 @@ def main() -> None:
             return list(csv.DictReader(file))
 
     wanted = [
+        (baseline, condition, "without", seed, options.steps)
+        for seed, baseline, condition in itertools.product(range(options.seeds), BASELINES, BASELINE_CONDITIONS)
+    ]
+    wanted += [
         (encoder, condition, term, seed, options.steps)
         for seed, encoder, condition in itertools.product(range(options.seeds), options.encoders, options.conditions)
         for term in (*TERMS, *(MORE_TERMS if condition == "plain" else ()))
