@@ -40,8 +40,9 @@ from nwa_lightning.metrics import evaluate
 CONFIGS = Path(__file__).parent / "configs"
 #: Rows that can be asked for: configurations without NWA; those of the paper have one with it, too: the name and ``_nwa``.
 KNOWN = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "_nwa" not in path.stem)
-#: The systems of the paper and around it.
-ROWS = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru")
+#: The systems of the paper and around it: those whose features stand for positions of the sequence, and others.
+MAPPED = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru", "sense")
+ROWS = (*MAPPED, "mlp", "linear", "kmer")
 #: Rows that learn nothing but a line: what any encoder has to beat.
 BASELINES: dict[str, Callable[[NWADataModule], ConstantBaseline | KmerBaseline]] = {
     "constant": lambda data: ConstantBaseline(),
@@ -278,7 +279,7 @@ def draw_figures(options: argparse.Namespace) -> None:
             figure = lambda_figure(found, f"{row}, m = {dim}, {data}")
             name = f"lambda-{short(data)}-{row}-m{dim}{f'-r{radius}' if radius else ''}.png"
             figure.savefig(options.out / name, dpi=100)
-    for row, dim in itertools.product(ROWS, options.dims):
+    for row, dim in itertools.product(MAPPED, options.dims):
         pair = [Cell(row, nwa, dim, None, 0, first_radius(row, options)) for nwa in ("without", "with")]
         weights = [options.out / "weights" / f"{cell.path(options).stem}.safetensors" for cell in pair]
         if all(path.exists() for path in weights):
