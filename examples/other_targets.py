@@ -31,7 +31,7 @@ class OtherTargetModel(EditDistanceModel):
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """As ever, with other scores in the place of the matrices."""
         if self.target == "diagonal":
-            places = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
+            places = torch.arange(batch.tokens.shape[1], dtype=torch.int16, device=batch.tokens.device)
             scores = -(places[:, None] - places).abs().expand(len(batch.nw_pairs), -1, -1)
         else:
             sides = [(batch.tokens[rows, 1:], batch.lengths[rows]) for rows in batch.nw_pairs.T]

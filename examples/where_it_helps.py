@@ -216,7 +216,7 @@ def report(rows: list[dict[str, Any]], steps: int) -> str:
     ]
     heads += ["RMSE less that without", "other set, less that without"]
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
-    for (encoder, condition, term), found in groups.items():
+    for (encoder, condition, term), found in sorted(groups.items(), key=lambda item: item[0][0] not in BASELINES):
         line = [encoder, condition, term, str(len(found))]
         line += [spread([float(row[name]) for row in found]) for name in FIGURES]
         plain = {row["seed"]: row for row in groups.get((encoder, condition, "without"), [])}
