@@ -12,10 +12,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from nwa_lightning.alphabet import SOS
 from nwa_lightning.batch import PairBatch
 from nwa_lightning.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance
 from nwa_lightning.encoders import Encoder
 from nwa_lightning.errors import InputError
+from nwa_lightning.head import FeatureHead
 from nwa_lightning.losses import (
     LossName,
     absolute_loss,
@@ -60,7 +62,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_channels: Of these features.
 
     Raises:
-        InputError: If there is no such distance or loss, or the radius is not between 0 and 1.
+        InputError: If there is no such distance or loss, the radius is not between 0 and 1, or the part of the model does not
+            return such features.
     """
 
     def __init__(
@@ -100,8 +103,26 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.nwa_lr = nwa_lr
         self.schedule = schedule
         self.warmup = warmup
+        if nwa_features is not None:
+            self._check_features(nwa_features)
         self.val_metrics = distance_metrics(homologous).clone(prefix="val/")
         self.test_metrics = distance_metrics(homologous).clone(prefix="test/")
+
+    @torch.no_grad()
+    def _check_features(self, name: str) -> None:
+        """Try the named part on two sequences without bases: now, and not in the first step."""
+        tokens = torch.full((2, 1), SOS)
+        self.encoder.eval()
+        try:
+            with captured_embeddings(self, name) as outputs:
+                self.encode(tokens)
+            if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
+                raise TypeError(f"Expected {name} to return one tensor, once; name another part of the model.")
+            if isinstance(self.nwa_head, FeatureHead):
+                self.nwa_head(outputs[0], torch.zeros(2), torch.tensor([[0, 1]]), 1)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"nwa_features, nwa_channels: {error}") from None
+        self.encoder.train()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(U, m)`` embeddings of ``(U, L)`` tokens."""

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 
-from nwa_lightning import AttentionMapLogger, EditDistanceModel, NWACallback, NWADataModule, NWAMixin, nw_matrices
-from nwa_lightning.encoders import NeuroSEEDCNN, NeuroSEEDTransformer, ResidualCNN
+from nwa_lightning import (
+    AttentionMapLogger,
+    EditDistanceModel,
+    InputError,
+    NWACallback,
+    NWADataModule,
+    NWAMixin,
+    nw_matrices,
+)
+from nwa_lightning.encoders import GRUEncoder, NeuroSEEDCNN, NeuroSEEDTransformer, ResidualCNN
 from nwa_lightning.functional import row_jsd
 from nwa_lightning.head import FeatureHead
 from nwa_lightning.term import captured_embeddings, nwa_divergence
@@ -198,3 +206,29 @@ def test_training_teaches_the_map_and_draws_it(encoder, features, channels, posi
     torch.testing.assert_close(maps.sum(dim=2), torch.ones(maps.shape[:2]))
     outside = (batch.tokens == 0)[batch.nw_pairs[:, 1]]
     assert (maps.mT[outside] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("features", "channels", "message"),
+    [
+        ("encoder.nope", 6, "Expected a submodule named 'encoder.nope' that returns embeddings or features"),
+        ("encoder.features.7", 5, "Expected features of 5 channels"),
+        ("encoder.readout", 6, "Expected features of 6 channels"),
+        ("encoder.features.3", 6, None),
+    ],
+)
+def test_a_name_that_does_not_fit_is_found_when_the_model_is_built(features, channels, message):
+    encoder = NeuroSEEDCNN(32, 16, channels=6, layers=3)
+    before = copy.deepcopy(encoder.state_dict())
+    if message is None:
+        model = model_of(encoder, features, channels)
+        assert all(torch.equal(value, model.encoder.state_dict()[name]) for name, value in before.items())
+        assert model.encoder.training
+    else:
+        with pytest.raises(InputError, match=f"nwa_features, nwa_channels: {message}"):
+            model_of(encoder, features, channels)
+
+
+def test_a_part_that_returns_more_than_a_tensor():
+    with pytest.raises(InputError, match=r"encoder.features to return one tensor, once"):
+        EditDistanceModel(GRUEncoder(32, 16), nwa_features="encoder.features")
