@@ -169,12 +169,17 @@ def run_cell(cell: Cell, options: argparse.Namespace) -> None:
         save_file(weights, options.out / "weights" / f"{path.stem}.safetensors")
 
 
+def fitted(baseline: str, data: NWADataModule) -> ConstantBaseline | KmerBaseline:
+    """A baseline, fitted to the pairs of 20 training batches."""
+    training = data.train_dataloader().dataset
+    return BASELINES[baseline](data).fit([training[number] for number in range(20)])
+
+
 def run_baseline(cell: Cell, options: argparse.Namespace) -> None:
     """Fit a baseline to the pairs of 20 training batches, and test it."""
     data = NWADataModule(options.data, seed=cell.seed, train_size=cell.train_size, nwa_sequences=0)
     start = time.process_time()
-    training = data.train_dataloader().dataset
-    baseline = BASELINES[cell.row](data).fit([training[number] for number in range(20)])
+    baseline = fitted(cell.row, data)
     test_cell(cell, options, baseline, data, {"seconds": time.process_time() - start})
 
 

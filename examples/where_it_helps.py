@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
+from reproduce import fitted
 from reproduce_tables import spread, verdict
 from rich.progress import track
 from torch import Tensor
@@ -34,7 +35,6 @@ from nwa_lightning import (
     NWAWeightSchedule,
     PairBatch,
 )
-from nwa_lightning.baselines import ConstantBaseline, KmerBaseline
 from nwa_lightning.demo import predictor
 from nwa_lightning.metrics import LengthRMSE, evaluate
 
@@ -50,11 +50,8 @@ FEATURES: dict[str, tuple[str, int, float]] = {
     "transformer": ("encoder.features", 16, 1e-3),
     "cnn": ("encoder.features.11", 64, 1e-3),
 }
-#: Rows that learn nothing but a line; without labels that are noisy.
-BASELINES: dict[str, Any] = {
-    "constant": lambda data: ConstantBaseline(),
-    "k-mer, cosine": lambda data: KmerBaseline(data.vocabulary, distance="cosine"),
-}
+#: Rows that learn nothing but a line, by their names in ``reproduce.py``; without labels that are noisy.
+BASELINES = {"constant": "constant", "k-mer, cosine": "kmer_cosine"}
 BASELINE_CONDITIONS = ("plain", "trained on storage")
 #: What is other than usual, by its name: training set, dimension of the embeddings, error of the labels in edits.
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -124,8 +121,7 @@ def cell(encoder: str, condition: str, term: str, seed: int, steps: int) -> dict
     start = time.process_time()
     if encoder in BASELINES:
         data = NWADataModule(here, seed=seed, train_size=TRAIN_SIZE, nwa_sequences=0)
-        training = data.train_dataloader().dataset
-        predict: Any = BASELINES[encoder](data).fit([training[number] for number in range(20)])
+        predict: Any = fitted(BASELINES[encoder], data)
     else:
         predict = trained(encoder, here, unusual, term, seed, steps)
     seconds = time.process_time() - start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 from matplotlib.figure import Figure
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from nwa_lightning.batch import FixedPairs, PairBatch
 from nwa_lightning.callbacks import nwa_of
@@ -25,6 +24,7 @@ from nwa_lightning.datamodule import NWADataModule
 from nwa_lightning.errors import InputError
 from nwa_lightning.figures import attention_figure, prediction_figure
 from nwa_lightning.mixin import NWAMixin
+from nwa_lightning.term import looking
 
 #: Where in the order of edit distances the nearest and the farthest pair are taken: related, but seldom the same.
 _NEAREST, _FARTHEST = 0.05, 0.95
@@ -127,7 +127,7 @@ class AttentionMapLogger(Callback):
         if not trainer.is_global_zero:
             return
         data: NWADataModule = trainer.datamodule  # type: ignore[attr-defined]
-        with isolate_rng(), _looking(pl_module):
+        with isolate_rng(), looking(pl_module):
             if self._batch is None:
                 self._batch = FixedPairs(data.split.val, group=data.val_group, all_pairs=False)[0]
             for number, figure in enumerate(self._maps(trainer, pl_module, data, self._batch)):
@@ -175,19 +175,6 @@ class AttentionMapLogger(Callback):
         if not trainer.loggers or any(not isinstance(one, (WandbLogger, TensorBoardLogger)) for one in trainer.loggers):
             self._folder.mkdir(parents=True, exist_ok=True)
             image.save(self._folder / f"step={step}-{file}.png")
-
-
-@contextmanager
-def _looking(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every submodule is back in the mode it was in."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def _spread(distance: Tensor, count: int) -> list[int]:

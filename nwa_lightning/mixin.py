@@ -120,6 +120,15 @@ class NWAMixin(_Base):
         embeddings: Tensor = self.get_submodule(self.nwa_encoder)(tokens)
         return embeddings
 
+    def _encode_for_map(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings, and what the map is drawn from: the same, or the features."""
+        if self.nwa_features is None:
+            embeddings = self.encode(tokens)
+            return embeddings, embeddings
+        with captured_embeddings(self, self.nwa_features) as outputs:
+            embeddings = self.encode(tokens)
+        return embeddings, outputs[0]
+
     # Neither the compiled kernel nor self.log can be traced by torch.compile.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def nwa_loss(self, embeddings: Tensor, batch: PairBatch, encoder_loss: Tensor | None = None) -> Tensor:
@@ -194,11 +203,7 @@ class NWAMixin(_Base):
         """
         if self.nwa_head is None:
             raise RuntimeError("Expected a model with a head but it was built with nwa_weight=None.")
-        if self.nwa_features is None:
-            return attention_maps(self.nwa_head, self.encode(tokens), tokens, pairs)
-        with captured_embeddings(self, self.nwa_features) as outputs:
-            self.encode(tokens)
-        return attention_maps(self.nwa_head, outputs[0], tokens, pairs)
+        return attention_maps(self.nwa_head, self._encode_for_map(tokens)[1], tokens, pairs)
 
     def nwa_param_groups(self, *, lr: float, nwa_lr: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: the model at ``lr``, the head at ``nwa_lr``."""

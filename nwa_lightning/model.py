@@ -29,7 +29,7 @@ from nwa_lightning.losses import (
 from nwa_lightning.metrics import distance_metrics
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.schedules import cosine_factor, inverse_sqrt_factor
-from nwa_lightning.term import Weight, captured_embeddings
+from nwa_lightning.term import Weight, captured_embeddings, looking
 
 
 class EditDistanceModel(NWAMixin, LightningModule):
@@ -108,13 +108,11 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.val_metrics = distance_metrics(homologous).clone(prefix="val/")
         self.test_metrics = distance_metrics(homologous).clone(prefix="test/")
 
-    @torch.no_grad()
     def _check_features(self, name: str) -> None:
         """Try the named part on two sequences without bases: now, and not in the first step."""
         tokens = torch.full((2, 1), SOS)
-        self.encoder.eval()
         try:
-            with captured_embeddings(self, name) as outputs:
+            with looking(self.encoder), captured_embeddings(self, name) as outputs:
                 self.encode(tokens)
             if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
                 raise TypeError(f"Expected {name} to return one tensor, once; name another part of the model.")
@@ -122,7 +120,6 @@ class EditDistanceModel(NWAMixin, LightningModule):
                 self.nwa_head(outputs[0], torch.zeros(2), torch.tensor([[0, 1]]), 1)
         except (AttributeError, TypeError, ValueError) as error:
             raise InputError(f"nwa_features, nwa_channels: {error}") from None
-        self.encoder.train()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(U, m)`` embeddings of ``(U, L)`` tokens."""
@@ -147,12 +144,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""
-        if self.nwa_features is None:
-            embeddings = mapped = self.encode(batch.tokens)
-        else:
-            with captured_embeddings(self, self.nwa_features) as outputs:
-                embeddings = self.encode(batch.tokens)
-            mapped = outputs[0]
+        embeddings, mapped = self._encode_for_map(batch.tokens)
         encoder_loss = self._encoder_loss(self._distance(embeddings, batch.pairs), batch)
         loss: Tensor = encoder_loss + self.nwa_loss(mapped, batch, encoder_loss)
         self._log_losses(encoder_loss.detach(), loss.detach(), len(batch.pairs))

@@ -162,6 +162,19 @@ def find_weight(head: Head, weight: Weight, divergence: Tensor, encoder_loss: Te
 
 
 @contextmanager
+def looking(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every submodule is back in the mode it was in."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+@contextmanager
 def captured_embeddings(module: LightningModule, name: str) -> Iterator[list[Tensor]]:
     """Collect what a submodule returns while a step runs.
 

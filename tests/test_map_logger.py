@@ -210,12 +210,12 @@ def test_modes_gradients_and_graph_are_left_alone(data, tmp_path):
 
     model.train()
     model.encoder.frozen.eval()
-    with map_logger._looking(model):
+    with map_logger.looking(model):
         assert not any(part.training for part in model.modules())
         assert not model.encoder(torch.ones(2, 33, dtype=torch.int64)).requires_grad
     assert model.encoder.inner.training
     assert not model.encoder.frozen[0].training
-    with pytest.raises(ValueError, match="inside"), map_logger._looking(model):
+    with pytest.raises(ValueError, match="inside"), map_logger.looking(model):
         raise ValueError("inside")
     assert model.training
 
