@@ -39,6 +39,7 @@ from nwa_lightning.head import FeatureHead, NWAHead
 from nwa_lightning.map_logger import AttentionMapLogger
 from nwa_lightning.mixin import NWAMixin
 from nwa_lightning.model import EditDistanceModel
+from nwa_lightning.muon import Muon
 from nwa_lightning.simulate import evolve_tree
 from nwa_lightning.storage import storage_strands
 
@@ -62,6 +63,7 @@ __all__ = [
     "LinearEncoder",
     "MLPEncoder",
     "ManhattanDistance",
+    "Muon",
     "NWACallback",
     "NWADataModule",
     "NWAHead",

@@ -28,8 +28,12 @@ from nwa_lightning.losses import (
 )
 from nwa_lightning.metrics import distance_metrics
 from nwa_lightning.mixin import NWAMixin
+from nwa_lightning.muon import Muon
 from nwa_lightning.schedules import cosine_factor, inverse_sqrt_factor
 from nwa_lightning.term import Weight, captured_embeddings, looking
+
+#: Names by which the command line knows the optimizers.
+OptimizerName = Literal["radam", "muon"]
 
 
 class EditDistanceModel(NWAMixin, LightningModule):
@@ -60,10 +64,11 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from what it returns,
             ``(U, channels, S)`` or ``(U, S, channels)``, without a decoder; null draws it from the embeddings, as published.
         nwa_channels: Of these features.
+        optimizer: radam, as published, or muon, which learns in fewer steps: see ``nwa_lightning.muon``.
 
     Raises:
-        InputError: If there is no such distance or loss, the radius is not between 0 and 1, or the part of the model does not
-            return such features.
+        InputError: If there is no such distance, loss or optimizer, the radius is not between 0 and 1, or the part of the
+            model does not return such features.
     """
 
     def __init__(
@@ -81,8 +86,13 @@ class EditDistanceModel(NWAMixin, LightningModule):
         radius: float = RADIUS,
         nwa_features: str | None = None,
         nwa_channels: int = 64,
+        optimizer: OptimizerName = "radam",
     ) -> None:
-        for name, value, known in (("distance", distance, DISTANCES), ("loss", loss, get_args(LossName))):
+        for name, value, known in (
+            ("distance", distance, DISTANCES),
+            ("loss", loss, get_args(LossName)),
+            ("optimizer", optimizer, get_args(OptimizerName)),
+        ):
             if value not in known:
                 raise InputError(f"{name}: expected one of {', '.join(known)}, found {value!r}; name one of them")
         super().__init__(
@@ -103,6 +113,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.nwa_lr = nwa_lr
         self.schedule = schedule
         self.warmup = warmup
+        self.optimizer = optimizer
         if nwa_features is not None:
             self._check_features(nwa_features)
         self.val_metrics = distance_metrics(homologous).clone(prefix="val/")
@@ -186,9 +197,10 @@ class EditDistanceModel(NWAMixin, LightningModule):
         return self.encode(batch.tokens)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """RAdam with one learning rate for the encoder and one for the head, stepped by the schedule every batch."""
+        """RAdam or Muon with one learning rate for the encoder and one for the head, stepped by the schedule every batch."""
+        groups = self.nwa_param_groups(lr=self.lr, nwa_lr=self.nwa_lr)
         # foreach: a third of the time of the default loop over parameters, on the CPU too
-        optimizer = torch.optim.RAdam(self.nwa_param_groups(lr=self.lr, nwa_lr=self.nwa_lr), foreach=True)
+        optimizer = Muon(groups) if self.optimizer == "muon" else torch.optim.RAdam(groups, foreach=True)
         total = self.trainer.estimated_stepping_batches
         steps = 10_000 if math.isinf(total) else int(total)
         warmup = max(1, round(self.warmup * steps))
