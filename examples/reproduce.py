@@ -38,8 +38,11 @@ from nwa_lightning.figures import prediction_figure
 from nwa_lightning.metrics import evaluate
 
 CONFIGS = Path(__file__).parent / "configs"
+#: At the end of a row's name: trained by Muon in place of RAdam.
+MUON = "_muon"
 #: Rows that can be asked for: configurations without NWA; those of the paper have one with it, too: the name and ``_nwa``.
-KNOWN = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "_nwa" not in path.stem)
+STEMS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "_nwa" not in path.stem)
+KNOWN = [f"{stem}{optimizer}" for stem in STEMS for optimizer in ("", MUON)]
 #: The systems of the paper and around it: those whose features stand for positions of the sequence, and others.
 MAPPED = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru", "sense")
 ROWS = (*MAPPED, "mlp", "linear", "kmer")
@@ -109,8 +112,9 @@ class Clock(Callback):
 def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
     """What ``nwa fit`` builds for a cell, without its log and checkpoint folders."""
     plain = cell.nwa in ("without", "longer")
-    config = CONFIGS / f"{cell.row}{'' if plain else '_nwa'}.yaml"
+    config = CONFIGS / f"{cell.row.removesuffix(MUON)}{'' if plain else '_nwa'}.yaml"
     settings = {
+        "model.optimizer": "muon" if cell.row.endswith(MUON) else "radam",
         "seed_everything": cell.seed,
         "data.data": options.data,
         "data.seed": cell.seed,
@@ -133,9 +137,10 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
     return NWACLI([f"--config={config}", *(f"--{name}={value}" for name, value in settings.items())], run=False)
 
 
-def model_arguments(config: str) -> dict[str, Any]:
-    """The arguments of the model in a configuration."""
-    arguments: dict[str, Any] = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())["model"]["init_args"]
+def model_arguments(row: str, suffix: str = "") -> dict[str, Any]:
+    """The arguments of the model in the configuration of a row."""
+    config = CONFIGS / f"{row.removesuffix(MUON)}{suffix}.yaml"
+    arguments: dict[str, Any] = yaml.safe_load(config.read_text())["model"]["init_args"]
     return arguments
 
 
@@ -146,7 +151,7 @@ def first_radius(row: str, options: argparse.Namespace) -> float | None:
 
 def published_lambda(row: str) -> str:
     """The lambda of a row's configuration, as one would write it."""
-    return f"{model_arguments(f'{row}_nwa')['nwa_weight']:.0e}".replace("e-0", "e-")
+    return f"{model_arguments(row, '_nwa')['nwa_weight']:.0e}".replace("e-0", "e-")
 
 
 def run_cell(cell: Cell, options: argparse.Namespace) -> None:
@@ -221,7 +226,14 @@ def kind(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=KNOWN, default=list(ROWS), help="by default those of the paper")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="ROW",
+        choices=KNOWN,
+        default=list(ROWS),
+        help=f"by default those of the paper; of {', '.join(STEMS)}, and each of them with {MUON}: trained by Muon",
+    )
     parser.add_argument(
         "--nwa",
         nargs="+",
@@ -238,6 +250,7 @@ def main() -> None:
     parser.add_argument(
         "--against",
         nargs="+",
+        metavar="ROW",
         choices=KNOWN,
         default=["cnn"],
         help="rows that others are compared with: each with the one its name begins with, else with the first",

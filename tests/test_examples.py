@@ -1,3 +1,4 @@
+import argparse
 import ast
 import csv
 import importlib
@@ -81,6 +82,15 @@ def test_the_study_goes_on_where_it_was_and_says_what_nwa_changed(tmp_path):
     assert listed[1] == cell["rmse"]
     assert rows[6][8] == f"{np.mean(listed):.3f} ± {np.std(listed, ddof=1):.3f}"
     assert {path.name.split("-")[0] for path in tmp_path.glob("*.png")} == {"lambda", "maps"}
+
+
+def test_a_row_of_the_study_names_its_optimizer(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    study = importlib.import_module("reproduce")
+    options = argparse.Namespace(data="tree:300x60")
+    for row, optimizer in (("cnn", "radam"), ("cnn_muon", "muon"), ("residual_wide", "radam")):
+        assert study.build(study.Cell(row, "without", 16, None, 0), options, 1).model.optimizer == optimizer
+    assert study.build(study.Cell("cnn_muon", "with", 16, None, 0), options, 1).model.nwa_head is not None
 
 
 def test_a_change_counts_beyond_two_standard_deviations(monkeypatch):

@@ -16,6 +16,7 @@ from nwa_lightning.losses import (
     poisson_loss,
     triplet_loss,
 )
+from nwa_lightning.model import OptimizerName
 
 # Some tests call the training step by itself.
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
@@ -78,6 +79,19 @@ def test_the_loss_falls(data, batch, distance, loss):
         after = encoder_loss(model, batch).item()
     assert math.isfinite(after)
     assert after < before - 0.1 * abs(before)
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_the_optimizer_steps_encoder_and_head_at_their_rates(data, optimizer):
+    model = small_model(optimizer=optimizer, lr=0.02, nwa_lr=0.01, nwa_weight=0.1)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    fitting = trainer(max_steps=2, limit_val_batches=0)
+    fitting.fit(model, data)
+    (used,) = fitting.optimizers
+    assert type(used).__name__.lower() == optimizer
+    assert [group["initial_lr"] for group in used.param_groups] == [0.02, 0.01]
+    moved = {name.split(".")[0] for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {"encoder", "distance", "nwa_head"}
 
 
 @pytest.mark.parametrize(("distance", "loss"), list(itertools.product(get_args(DistanceName), get_args(LossName))))
