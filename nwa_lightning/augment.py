@@ -11,6 +11,9 @@ from nwa_lightning.alphabet import FIRST_LETTER, PADDING, Alphabet
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences import Sequences
 
+#: Share of the variants that start elsewhere, where any do: enough that a model has seen some, too few to learn for them alone.
+_SHIFTED = 0.1
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -24,16 +27,19 @@ class Augment:
         edits: Highest rate of edits per base, 0 to 1; each variant draws its own rate between 0 and it.
         indels: Share of the edits that are insertions or deletions, half of them each; the others are substitutions.
         crossover: Whether a variant has two parents; they are cut at the same random fraction of their lengths.
+        shift: Bases by which one variant in ten is shifted at most, for reads that now and then start earlier or later than
+            others: its first bases go to its end, or its last ones to its start.
         fixed_length: Whether a variant gets the length of its first parent: cut, or filled with random letters.
 
     Raises:
-        InputError: If a share or a rate is not between 0 and 1.
+        InputError: If a share or a rate is not between 0 and 1, or the shift is below 0.
     """
 
     share: float = 0.5
     edits: float = 0.15
     indels: float = 0.2
     crossover: bool = True
+    shift: int = 0
     fixed_length: bool = False
 
     def __post_init__(self) -> None:
@@ -42,6 +48,8 @@ class Augment:
                 raise InputError(
                     f"augment.{name}: expected a {kind} between 0 and 1, found {getattr(self, name)}; write 15 % as 0.15"
                 )
+        if self.shift < 0:
+            raise InputError(f"augment.shift: expected a number of bases, 0 for none, found {self.shift}")
 
     def rows(self, count: int) -> NDArray[np.int64]:
         """Which rows of a batch of ``count`` are variants; every block of rows holds about its share of them."""
@@ -67,6 +75,8 @@ class Augment:
         codes, lengths = training.codes[first], training.lengths[first]
         if self.crossover:
             codes, lengths = _cross(codes, lengths, training.codes[second], training.lengths[second], generator)
+        if self.shift:
+            codes = _rotate(codes, lengths, self.shift, generator)
         codes, lengths = self._edit(codes, lengths, len(alphabet.letters), generator)
         width = batch.codes.shape[1]
         wanted = training.lengths[first] if self.fixed_length else np.minimum(lengths, width)
@@ -132,3 +142,15 @@ def _cross(
     columns = np.arange(codes.shape[1])
     from_other = np.take_along_axis(others, np.minimum(columns - start + cut, len(columns) - 1), axis=1)
     return np.where(columns < start, codes, from_other), (start - cut)[:, 0] + other_lengths
+
+
+def _rotate(
+    codes: NDArray[np.uint8], lengths: NDArray[np.int64], most: int, generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """``(N, n)`` codes of ``(N,)`` lengths, ``_SHIFTED`` of them rotated by 1 to ``most`` bases, to the left or the right."""
+    steps = generator.integers(1, most + 1, len(codes)) * generator.choice([-1, 1], len(codes))
+    steps *= generator.random(len(codes)) < _SHIFTED
+    columns = np.arange(codes.shape[1])
+    within = lengths[:, None]
+    source = np.where(columns < within, (columns + steps[:, None]) % np.maximum(within, 1), columns)
+    return np.take_along_axis(codes, source, axis=1)

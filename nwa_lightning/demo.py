@@ -97,6 +97,7 @@ def _build(reads: str, weight: str, seed: int, steps: int) -> NWACLI:
         "data.data": reads,
         "data.seed": seed,
         "model.nwa_weight": weight,
+        "model.optimizer": "radam",  # as published
         "model.homologous": HOMOLOGOUS,
         "trainer.max_steps": steps,
         "trainer.logger": "false",

@@ -188,6 +188,15 @@ def test_a_crossover_is_the_start_of_one_and_the_rest_of_another(shortest):
     assert np.histogram([start for start, *_ in cuts], 4, (0, 1))[0].min() > 30
 
 
+def test_one_variant_in_ten_is_shifted_by_up_to_so_many_bases():
+    parent = "ACDEFGHIKL"
+    variants = variants_of(parent, 4000, Augment(1.0, edits=0.0, crossover=False, shift=3), PROTEIN)
+    counts = {variant: variants.count(variant) for variant in set(variants)}
+    assert counts.pop(parent) == pytest.approx(3600, rel=0.02)
+    assert set(counts) == {parent[steps:] + parent[:steps] for steps in (-3, -2, -1, 1, 2, 3)}
+    assert list(counts.values()) == pytest.approx([400 / 6] * 6, rel=0.4)
+
+
 def test_without_edits_and_crossover_variants_are_training_sequences(reads):
     train = set(decoded(NWADataModule(str(reads), **OPTIONS).split.train))
     strings = strings_of(batches(reads, Augment(edits=0.0, crossover=False)).dataset[0])
@@ -207,6 +216,7 @@ shares = st.floats(0, 1)
         shares,
         shares,
         st.booleans(),
+        shift=st.integers(0, 12),
         fixed_length=st.booleans(),
     ),
     st.integers(0, 99),
@@ -264,6 +274,7 @@ def test_edits_draw_from_the_alphabet_of_the_set():
         ({"share": -0.1}, r"augment\.share: .* found -0\.1"),
         ({"edits": 15}, r"augment\.edits: expected a rate between 0 and 1, found 15; write 15 % as 0\.15"),
         ({"indels": float("nan")}, r"augment\.indels: .* found nan"),
+        ({"shift": -2}, r"augment\.shift: expected a number of bases, 0 for none, found -2"),
     ],
 )
 def test_bad_values(options, message):

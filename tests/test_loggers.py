@@ -22,7 +22,7 @@ from nwa_lightning import (
 
 METRICS = {f"val/{name}" for name in ("rmse", "rmse_homologous", "r2", "spearman")}
 LOSSES = {"train/loss", "train/encoder_loss", "train/nwa_loss", "train/nwa_weight"}
-RATES = {"lr-RAdam/pg1", "lr-RAdam/pg2"}
+RATES = {"lr-Muon/pg1", "lr-Muon/pg2"}
 SCALARS = METRICS | LOSSES | RATES | {"epoch"}
 PICTURES = {"val/attention_map_0", "val/attention_map_1", "val/predictions"}
 

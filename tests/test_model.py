@@ -179,7 +179,7 @@ def test_the_set_up_of_dsee(batch):
             {"loss": "mse"},
             "loss: expected one of squared, absolute, chi_square, poisson, triplet, found 'mse'; name one of them",
         ),
-        ({"optimizer": "sgd"}, "optimizer: expected one of radam, muon, found 'sgd'; name one of them"),
+        ({"optimizer": "sgd"}, "optimizer: expected one of muon, radam, found 'sgd'; name one of them"),
     ],
 )
 def test_bad_arguments(options, message):

@@ -29,7 +29,8 @@ COLUMNS = ("nwa_sequences", "seed", "steps", "rmse", "rmse_homologous", "nwa_los
 def cell(count: int, seed: int, steps: int) -> dict[str, float]:
     seed_everything(seed)
     data = NWADataModule(nwa_sequences=count, pairs=None, seed=seed)
-    model = EditDistanceModel(NeuroSEEDCNN(data.max_length), nwa_weight=1e-5 if count else None)
+    encoder = NeuroSEEDCNN(data.max_length)
+    model = EditDistanceModel(encoder, nwa_weight=1e-5 if count else None, optimizer="radam")
     quiet = {
         "enable_progress_bar": False,
         "enable_model_summary": False,
