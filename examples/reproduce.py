@@ -114,7 +114,6 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
     plain = cell.nwa in ("without", "longer")
     config = CONFIGS / f"{cell.row.removesuffix(MUON)}{'' if plain else '_nwa'}.yaml"
     settings = {
-        "model.optimizer": "muon" if cell.row.endswith(MUON) else "radam",
         "seed_everything": cell.seed,
         "data.data": options.data,
         "data.seed": cell.seed,
@@ -128,6 +127,8 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
         "checkpoint.save_last": "false",
         "checkpoint.monitor": "null",
     }
+    if not cell.row.endswith(MUON):
+        settings |= {"model.optimizer": "radam", "model.nwa_lr": 0.001}  # as published
     if cell.radius is not None:
         settings["model.radius"] = cell.radius
     if cell.train_size is not None:

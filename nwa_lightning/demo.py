@@ -97,7 +97,8 @@ def _build(reads: str, weight: str, seed: int, steps: int) -> NWACLI:
         "data.data": reads,
         "data.seed": seed,
         "model.nwa_weight": weight,
-        "model.optimizer": "radam",  # as published
+        "model.optimizer": "radam",  # as published, and so is the rate of the head
+        "model.nwa_lr": 0.001,
         "model.homologous": HOMOLOGOUS,
         "trainer.max_steps": steps,
         "trainer.logger": "false",

@@ -51,7 +51,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
             without it.
         nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
         lr: Highest learning rate of the encoder and the distance.
-        nwa_lr: Highest learning rate of the NWA head.
+        nwa_lr: Highest learning rate of the NWA head; published are 0.001, with RAdam.
         schedule: What follows the linear warm-up: half a cosine down to 0, or the paper's 1/sqrt.
         warmup: Share of all steps spent on the warm-up.
         homologous: K, the most edits between homologous sequences, for ``rmse_homologous``.
@@ -77,7 +77,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_weight: Weight | None = 1e-5,
         nwa_temperature: float = 1.0,
         lr: float = 0.01,
-        nwa_lr: float = 0.001,
+        nwa_lr: float = 0.01,
         schedule: Literal["cosine", "inverse_sqrt"] = "cosine",
         warmup: float = 0.1,
         homologous: int = 40,

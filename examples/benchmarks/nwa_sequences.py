@@ -30,7 +30,8 @@ def cell(count: int, seed: int, steps: int) -> dict[str, float]:
     seed_everything(seed)
     data = NWADataModule(nwa_sequences=count, pairs=None, seed=seed)
     encoder = NeuroSEEDCNN(data.max_length)
-    model = EditDistanceModel(encoder, nwa_weight=1e-5 if count else None, optimizer="radam")
+    weight = 1e-5 if count else None
+    model = EditDistanceModel(encoder, nwa_weight=weight, optimizer="radam", nwa_lr=0.001)
     quiet = {
         "enable_progress_bar": False,
         "enable_model_summary": False,
