@@ -18,8 +18,8 @@ class Muon(Optimizer):
     r"""Orthogonalised momentum for weights of layers, Adam for biases, norms and other vectors.
 
     The momentum of a matrix, :math:`U S V^T`, is replaced by about :math:`U V^T`, so that directions of small gradients
-    are learnt as fast as those of large ones. A convolution is the matrix of its output channels by all the rest. In a layer
-    of more outputs than inputs the step is larger by the root of their ratio.
+    are learnt as fast as those of large ones. The weight of a convolution is taken for the matrix of its first dimension by all
+    others. The step of a matrix of more rows than columns is larger by the root of their ratio.
 
     ``torch.optim.Muon`` takes matrices only, and Lightning one optimizer for a model that it steps by itself; hence this
     one. Every process needs whole matrices, so it goes with ddp and not with sharded parameters.
