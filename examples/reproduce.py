@@ -38,11 +38,12 @@ from nwa_lightning.figures import prediction_figure
 from nwa_lightning.metrics import evaluate
 
 CONFIGS = Path(__file__).parent / "configs"
-#: At the end of a row's name: trained by Muon in place of RAdam.
-MUON = "_muon"
+#: At the end of a row's name, in this order: the default power of the hyperbolic distance, which is published without; and
+#: trained by Muon, the default, in place of RAdam.
+POWER, MUON = "_power", "_muon"
 #: Rows that can be asked for: configurations without NWA; those of the paper have one with it, too: the name and ``_nwa``.
 STEMS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "_nwa" not in path.stem)
-KNOWN = [f"{stem}{optimizer}" for stem in STEMS for optimizer in ("", MUON)]
+KNOWN = [f"{stem}{power}{optimizer}" for stem in STEMS for power in ("", POWER) for optimizer in ("", MUON)]
 #: The systems of the paper and around it: those whose features stand for positions of the sequence, and others.
 MAPPED = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru", "sense")
 ROWS = (*MAPPED, "mlp", "linear", "kmer")
@@ -76,6 +77,11 @@ class Cell(NamedTuple):
         budget = f"{options.seconds}s" if options.seconds else options.steps
         place = f"m{self.dim}-n{self.train_size or 'all'}-{budget}{f'-r{self.radius}' if self.radius else ''}-seed{self.seed}"
         return Path(options.out / "cells" / f"{short(options.data)}-{self.row}-{self.nwa}-{place}.json")
+
+
+def stem(row: str) -> str:
+    """Name of a row's configuration."""
+    return row.removesuffix(MUON).removesuffix(POWER)
 
 
 def steps_of(cell: Cell, options: argparse.Namespace) -> int:
@@ -112,7 +118,7 @@ class Clock(Callback):
 def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
     """What ``nwa fit`` builds for a cell, without its log and checkpoint folders."""
     plain = cell.nwa in ("without", "longer")
-    config = CONFIGS / f"{cell.row.removesuffix(MUON)}{'' if plain else '_nwa'}.yaml"
+    config = CONFIGS / f"{stem(cell.row)}{'' if plain else '_nwa'}.yaml"
     settings = {
         "seed_everything": cell.seed,
         "data.data": options.data,
@@ -129,6 +135,8 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
     }
     if not cell.row.endswith(MUON):
         settings |= {"model.optimizer": "radam", "model.nwa_lr": 0.001}  # as published
+    if not cell.row.removesuffix(MUON).endswith(POWER):
+        settings["model.power"] = 1
     if cell.radius is not None:
         settings["model.radius"] = cell.radius
     if cell.train_size is not None:
@@ -140,7 +148,7 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
 
 def model_arguments(row: str, suffix: str = "") -> dict[str, Any]:
     """The arguments of the model in the configuration of a row."""
-    config = CONFIGS / f"{row.removesuffix(MUON)}{suffix}.yaml"
+    config = CONFIGS / f"{stem(row)}{suffix}.yaml"
     arguments: dict[str, Any] = yaml.safe_load(config.read_text())["model"]["init_args"]
     return arguments
 
@@ -233,7 +241,8 @@ def main() -> None:
         metavar="ROW",
         choices=KNOWN,
         default=list(ROWS),
-        help=f"by default those of the paper; of {', '.join(STEMS)}, and each of them with {MUON}: trained by Muon",
+        help=f"by default those of the paper; of {', '.join(STEMS)}, and each of them with {POWER}: hyperbolic distance to its "
+        f"default power, with {MUON}: trained by Muon, or with {POWER}{MUON}",
     )
     parser.add_argument(
         "--nwa",

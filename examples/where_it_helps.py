@@ -66,8 +66,8 @@ TERMS = ("without", "published", "features")
 MORE_TERMS = ("early", "projected")
 #: Of the published term where it is not that of the paper: a hundred times as much.
 STRONG = 1e-3
-#: The published optimizer.
-OPTIMIZER: dict[str, Any] = {"optimizer": "radam", "nwa_lr": 0.001}
+#: The published optimizer and distance.
+PUBLISHED: dict[str, Any] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1}
 
 FIGURES = ("rmse", "rmse_homologous", "near", "top1", "elsewhere", "seconds")
 COLUMNS = ("encoder", "condition", "term", "seed", "steps", *FIGURES)
@@ -111,10 +111,10 @@ def build(encoder: str, term: str, dim: int) -> EditDistanceModel:
     made = ENCODERS[encoder](max_length=MAX_LENGTH, embedding_dim=dim)  # type: ignore[call-arg]
     if term == "features":
         part, channels, weight = FEATURES[encoder]
-        return EditDistanceModel(made, nwa_weight=weight, nwa_features=part, nwa_channels=channels, **OPTIMIZER)
+        return EditDistanceModel(made, nwa_weight=weight, nwa_features=part, nwa_channels=channels, **PUBLISHED)
     model = ProjectedModel if term == "projected" else EditDistanceModel
     weights = {"without": None, "published": 1e-5, "early": STRONG, "projected": STRONG}
-    return model(made, nwa_weight=weights[term], **OPTIMIZER)
+    return model(made, nwa_weight=weights[term], **PUBLISHED)
 
 
 def cell(encoder: str, condition: str, term: str, seed: int, steps: int) -> dict[str, Any]:

@@ -97,8 +97,10 @@ def _build(reads: str, weight: str, seed: int, steps: int) -> NWACLI:
         "data.data": reads,
         "data.seed": seed,
         "model.nwa_weight": weight,
-        "model.optimizer": "radam",  # as published, and so is the rate of the head
+        # As published, and so are the rate of the head and the distance.
+        "model.optimizer": "radam",
         "model.nwa_lr": 0.001,
+        "model.power": 1,
         "model.homologous": HOMOLOGOUS,
         "trainer.max_steps": steps,
         "trainer.logger": "false",

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nwa_lightning.alphabet import SOS
 from nwa_lightning.batch import PairBatch
-from nwa_lightning.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance
+from nwa_lightning.distances import DISTANCES, POWER, RADIUS, DistanceName, HyperbolicDistance
 from nwa_lightning.encoders import Encoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.head import FeatureHead
@@ -61,14 +61,15 @@ class EditDistanceModel(NWAMixin, LightningModule):
             ``nwa_lightning.losses``.
         radius: Of the sphere of the hyperbolic distance, to begin with. Where most sequences have nothing in common, as
             strands of DNA storage, one near 1, such as 0.98, lowers the error by far.
+        power: Of the hyperbolic distance, which it bends towards edit distance; 1 is the published one.
         nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from what it returns,
             ``(U, channels, S)`` or ``(U, S, channels)``, without a decoder; null draws it from the embeddings, as published.
         nwa_channels: Of these features.
         optimizer: muon, which learns in fewer steps (see ``nwa_lightning.muon``), or radam, as published.
 
     Raises:
-        InputError: If there is no such distance, loss or optimizer, the radius is not between 0 and 1, or the part of the
-            model does not return such features.
+        InputError: If there is no such distance, loss or optimizer, the radius is not between 0 and 1, the power is less
+            than 1, or the part of the model does not return such features.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         distance: DistanceName = "hyperbolic",
         loss: LossName = "squared",
         radius: float = RADIUS,
+        power: float = POWER,
         nwa_features: str | None = None,
         nwa_channels: int = 64,
         optimizer: OptimizerName = "muon",
@@ -106,7 +108,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
             self.save_hyperparameters()
         self.encoder = encoder
-        self.distance = HyperbolicDistance(radius) if distance == "hyperbolic" else DISTANCES[distance]()
+        self.distance = HyperbolicDistance(radius, power) if distance == "hyperbolic" else DISTANCES[distance]()
         self.loss = loss
         self.length = encoder.max_length
         self.lr = lr

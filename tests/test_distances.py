@@ -102,7 +102,7 @@ def test_exact_for_near_points():
 
 
 def test_the_sphere_has_a_learnt_radius_and_only_directions_count():
-    module = HyperbolicDistance()
+    module = HyperbolicDistance(power=1)
     first, second = torch.randn(2, 6, 4)
     radius = 1 / (1 + math.exp(-module.radius_logit.item()))
     expected = hyperbolic_distance(
@@ -186,15 +186,17 @@ def test_modules_between_equal_embeddings_and_under_autocast(kind):
 
 def test_the_learnt_numbers_keep_their_names_and_order():
     """Checkpoints know them by name, optimizers by order."""
-    module = HyperbolicDistance()
+    module = HyperbolicDistance(power=1)
     assert [name for name, _ in module.named_parameters()] == ["radius_logit", "scale"]
     assert (module.radius_logit.item(), module.scale.item()) == (-2, 1)
-    assert module.numbers() == {"radius": pytest.approx(1 / (1 + math.exp(2))), "scale": 1.0}
+    assert module.numbers() == {"radius": pytest.approx(1 / (1 + math.exp(2))), "power": 1.0, "scale": 1.0}
+    assert set(HyperbolicDistance().state_dict()) == {"radius_logit", "scale", "power", "unit"}
 
 
+@pytest.mark.parametrize("power", [1, 1.5, 3])
 @pytest.mark.parametrize("radius", [0.01, 0.5, 0.98])
-def test_opposite_points_begin_at_one_distance_at_any_radius(radius):
-    module = HyperbolicDistance(radius)
+def test_opposite_points_begin_at_one_distance_at_any_radius_and_power(radius, power):
+    module = HyperbolicDistance(radius, power)
     assert module.numbers()["radius"] == pytest.approx(radius)
     point = torch.randn(1, 8)
     expected = 2 * math.asinh(2 * RADIUS / (1 - RADIUS**2))
@@ -204,7 +206,7 @@ def test_opposite_points_begin_at_one_distance_at_any_radius(radius):
     torch.testing.assert_close(module(one, two), module.all_pairs(one, two).diagonal())
     numbers = module.numbers()
     chord = (one / one.norm(dim=1, keepdim=True) - two / two.norm(dim=1, keepdim=True)).norm(dim=1)
-    formula = numbers["scale"] * 2 * torch.asinh(radius * chord / (1 - radius**2))
+    formula = numbers["scale"] * (2 * torch.asinh(radius * chord / (1 - radius**2))) ** power
     torch.testing.assert_close(module(one, two), formula)
 
 
@@ -212,3 +214,26 @@ def test_opposite_points_begin_at_one_distance_at_any_radius(radius):
 def test_a_radius_lies_between_0_and_1(radius):
     with pytest.raises(InputError, match="radius: expected a number between 0 and 1, found"):
         HyperbolicDistance(radius)
+
+
+@pytest.mark.parametrize("power", [0.5, float("inf"), float("nan")])
+def test_a_power_is_at_least_1(power):
+    with pytest.raises(InputError, match="power: expected a number of at least 1, found"):
+        HyperbolicDistance(power=power)
+
+
+def test_the_square_on_a_small_sphere_is_the_distance_of_hamming():
+    """One-hot letters: a Euclidean distance is the root of twice the letters that differ."""
+    torch.manual_seed(0)
+    letters = torch.randint(4, (2, 9, 30))
+    first, second = torch.nn.functional.one_hot(letters, 4).float().flatten(2)
+    found = HyperbolicDistance(1e-3, 2)(first, second)
+    hamming = (letters[0] != letters[1]).sum(dim=1)
+    torch.testing.assert_close(found / hamming, (found[0] / hamming[0]).expand(9), rtol=1e-4, atol=0)
+
+
+def test_a_state_of_another_power_brings_it():
+    first, second = torch.randn(2, 6, 16)
+    old, new = HyperbolicDistance(power=2), HyperbolicDistance()
+    new.load_state_dict(old.state_dict())
+    torch.testing.assert_close(new(first, second), old(first, second))

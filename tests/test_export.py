@@ -145,7 +145,7 @@ def edits_by_hand(distance, first, second):
     unit = distance["length"] * distance["scale"]
     if distance["name"] == "hyperbolic":
         radius = distance["radius"]
-        return unit * 2 * math.asinh(radius * math.hypot(*differences) / (1 - radius**2))
+        return unit * (2 * math.asinh(radius * math.hypot(*differences) / (1 - radius**2))) ** distance["power"]
     if distance["name"] == "cosine":
         return unit * math.hypot(*differences) ** 2 / 2
     if distance["name"] == "manhattan":

@@ -31,7 +31,7 @@ def cell(count: int, seed: int, steps: int) -> dict[str, float]:
     data = NWADataModule(nwa_sequences=count, pairs=None, seed=seed)
     encoder = NeuroSEEDCNN(data.max_length)
     weight = 1e-5 if count else None
-    model = EditDistanceModel(encoder, nwa_weight=weight, optimizer="radam", nwa_lr=0.001)
+    model = EditDistanceModel(encoder, nwa_weight=weight, optimizer="radam", nwa_lr=0.001, power=1)
     quiet = {
         "enable_progress_bar": False,
         "enable_model_summary": False,
