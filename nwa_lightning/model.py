@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -154,6 +155,20 @@ class EditDistanceModel(NWAMixin, LightningModule):
         # index_select and not indexing: its gradient adds up in a fixed order, so a run can be repeated bit for bit.
         distance: Tensor = self.distance(*(embeddings.index_select(0, side) for side in pairs.unbind(1)))
         return distance
+
+    def on_train_batch_start(self, batch: PairBatch, batch_idx: int) -> None:
+        """Before the first step, warn of a sphere that is too small for sequences that have nothing in common."""
+        if batch_idx or self.global_step or not isinstance(self.distance, HyperbolicDistance) or not len(batch.pairs):
+            return
+        low, middle, high = batch.distance.float().quantile(
+            batch.distance.new_tensor([0.25, 0.5, 0.75], dtype=torch.float)
+        )
+        if self.distance.radius < 0.9 and high - low < 0.1 * middle:
+            rank_zero_warn(
+                f"Half of the first edit distances are {low:.0f} to {high:.0f}, as of sequences that have nothing in common. "
+                f"From a radius of {self.distance.radius:.2f} the error on such may be worse than a constant's; set the radius "
+                f"to 0.98 (--model.radius 0.98)."
+            )
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""

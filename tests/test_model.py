@@ -1,5 +1,6 @@
 import itertools
 import math
+from contextlib import nullcontext
 from typing import get_args
 
 import pytest
@@ -187,3 +188,16 @@ def test_the_set_up_of_dsee(batch):
 def test_bad_arguments(options, message):
     with pytest.raises(InputError, match=message):
         small_model(**options)
+
+
+@pytest.mark.parametrize(
+    ("edits", "radius", "warned"), [((80, 82), 0.12, True), ((80, 82), 0.98, False), ((30, 60), 0.12, False)]
+)
+def test_sequences_that_have_nothing_in_common_want_a_large_sphere(batch, edits, radius, warned):
+    torch.manual_seed(0)
+    batch = batch._replace(distance=torch.randint(*edits, (len(batch.pairs),)))
+    model = small_model(radius=radius)
+    model.on_train_batch_start(batch._replace(pairs=batch.pairs[:0], distance=batch.distance[:0]), 0)
+    model.on_train_batch_start(batch, 1)
+    with pytest.warns(UserWarning, match=r"distances are 8\d to 8\d, .* 0.98") if warned else nullcontext():
+        model.on_train_batch_start(batch, 0)
