@@ -31,7 +31,7 @@ COMMANDS = {
     "test": "measure a checkpoint on the test set",
     "predict": "write the embeddings of every sequence of a file",
     "export": "write the encoder of a checkpoint for use without a trainer: safetensors, JSON, torch.export program",
-    "demo": "train the same encoder without and with NWA, and print and draw how they compare",
+    "demo": "train the published encoder without and with NWA, and a better one; print and draw how they compare",
 }
 
 
