@@ -18,6 +18,7 @@ from nwa_lightning.distances import (
     hyperbolic_distance,
     manhattan_distance,
     squared_euclidean_distance,
+    suitable_power,
 )
 from nwa_lightning.encoders import (
     CNNED,
@@ -87,5 +88,6 @@ __all__ = [
     "nw_target",
     "row_jsd",
     "squared_euclidean_distance",
+    "suitable_power",
     "storage_strands",
 ]

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nwa_lightning.alphabet import SOS
 from nwa_lightning.batch import PairBatch
-from nwa_lightning.distances import DISTANCES, POWER, RADIUS, DistanceName, HyperbolicDistance
+from nwa_lightning.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance, suitable_power
 from nwa_lightning.encoders import Encoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.head import FeatureHead
@@ -62,7 +62,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
             ``nwa_lightning.losses``.
         radius: Of the sphere of the hyperbolic distance, to begin with. Where most sequences have nothing in common, as
             strands of DNA storage, one near 1, such as 0.98, lowers the error by far.
-        power: Of the hyperbolic distance, which it bends towards edit distance; 1 is the published one.
+        power: Of the hyperbolic distance, which it bends towards edit distance; 1 is the published one, and null is what suits
+            the dimension: 1 up to 32, 1.25 for 64, 1.5 from 128 on.
         nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from what it returns,
             ``(U, channels, S)`` or ``(U, S, channels)``, without a decoder; null draws it from the embeddings, as published.
         nwa_channels: Of these features.
@@ -86,7 +87,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         distance: DistanceName = "hyperbolic",
         loss: LossName = "squared",
         radius: float = RADIUS,
-        power: float = POWER,
+        power: float | None = None,
         nwa_features: str | None = None,
         nwa_channels: int = 64,
         optimizer: OptimizerName = "muon",
@@ -109,6 +110,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
             self.save_hyperparameters()
         self.encoder = encoder
+        if power is None:
+            power = suitable_power(encoder.embedding_dim)
         self.distance = HyperbolicDistance(radius, power) if distance == "hyperbolic" else DISTANCES[distance]()
         self.loss = loss
         self.length = encoder.max_length

@@ -19,6 +19,7 @@ from nwa_lightning.distances import (
     hyperbolic_distance,
     manhattan_distance,
     squared_euclidean_distance,
+    suitable_power,
 )
 from nwa_lightning.errors import InputError
 
@@ -102,7 +103,7 @@ def test_exact_for_near_points():
 
 
 def test_the_sphere_has_a_learnt_radius_and_only_directions_count():
-    module = HyperbolicDistance(power=1)
+    module = HyperbolicDistance()
     first, second = torch.randn(2, 6, 4)
     radius = 1 / (1 + math.exp(-module.radius_logit.item()))
     expected = hyperbolic_distance(
@@ -186,7 +187,7 @@ def test_modules_between_equal_embeddings_and_under_autocast(kind):
 
 def test_the_learnt_numbers_keep_their_names_and_order():
     """Checkpoints know them by name, optimizers by order."""
-    module = HyperbolicDistance(power=1)
+    module = HyperbolicDistance()
     assert [name for name, _ in module.named_parameters()] == ["radius_logit", "scale"]
     assert (module.radius_logit.item(), module.scale.item()) == (-2, 1)
     assert module.numbers() == {"radius": pytest.approx(1 / (1 + math.exp(2))), "power": 1.0, "scale": 1.0}
@@ -237,3 +238,8 @@ def test_a_state_of_another_power_brings_it():
     old, new = HyperbolicDistance(power=2), HyperbolicDistance()
     new.load_state_dict(old.state_dict())
     torch.testing.assert_close(new(first, second), old(first, second))
+
+
+@pytest.mark.parametrize(("dim", "power"), [(1, 1), (32, 1), (64, 1.25), (128, 1.5), (512, 1.5)])
+def test_the_power_goes_with_the_dimension(dim, power):
+    assert suitable_power(dim) == power

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from nwa_lightning import DSEECNN, EditDistanceModel, InputError, KmerEncoder, NeuroSEEDCNN
-from nwa_lightning.distances import DISTANCES, POWER, DistanceName
+from nwa_lightning.distances import DISTANCES, DistanceName
 from nwa_lightning.losses import (
     LossName,
     absolute_loss,
@@ -135,7 +135,8 @@ def test_the_defaults_and_the_names_of_the_parameters():
         "distance.unit",
     ]
     assert small_model(radius=0.9).distance.radius.item() == pytest.approx(0.9)
-    assert [small_model(**given).distance.power for given in ({}, {"power": 2})] == [POWER, 2]
+    assert [small_model(**given).distance.power for given in ({}, {"power": 2})] == [1, 2]
+    assert EditDistanceModel(NeuroSEEDCNN(32, 128, channels=8, layers=2)).distance.power == 1.5
     for distance in get_args(DistanceName):
         assert type(small_model(distance=distance).distance) is DISTANCES[distance]
 
