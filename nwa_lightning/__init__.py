@@ -88,6 +88,6 @@ __all__ = [
     "nw_target",
     "row_jsd",
     "squared_euclidean_distance",
-    "suitable_power",
     "storage_strands",
+    "suitable_power",
 ]
