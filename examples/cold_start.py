@@ -24,7 +24,7 @@ PUBLISHED = 1.52
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0, help="of the split, the batches and the weights")
     parser.add_argument("--validate", action="store_true", help="print the validation error instead of the test error")
     options = parser.parse_args()
