@@ -36,6 +36,7 @@ from nwa_lightning.datamodule import NWADataModule
 from nwa_lightning.demo import predictor
 from nwa_lightning.figures import prediction_figure
 from nwa_lightning.metrics import evaluate
+from nwa_lightning.model import PUBLISHED
 
 CONFIGS = Path(__file__).parent / "configs"
 #: At the end of a row's name, in this order: the default power of the hyperbolic distance, which is published without; and
@@ -133,10 +134,9 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
         "checkpoint.save_last": "false",
         "checkpoint.monitor": "null",
     }
-    if not cell.row.endswith(MUON):
-        settings |= {"model.optimizer": "radam", "model.nwa_lr": 0.001}  # as published
-    if not cell.row.removesuffix(MUON).endswith(POWER):
-        settings["model.power"] = 1
+    default: set[str] = {"optimizer", "nwa_lr"} if cell.row.endswith(MUON) else set()
+    default |= {"power"} if cell.row.removesuffix(MUON).endswith(POWER) else set()
+    settings |= {f"model.{name}": value for name, value in PUBLISHED.items() if name not in default}
     if cell.radius is not None:
         settings["model.radius"] = cell.radius
     if cell.train_size is not None:

@@ -37,6 +37,7 @@ from nwa_lightning import (
 )
 from nwa_lightning.demo import predictor
 from nwa_lightning.metrics import LengthRMSE, evaluate
+from nwa_lightning.model import PUBLISHED
 
 TRAIN_SIZE = 1000
 #: Sets that stand for one another's unknown: real reads, and strands of DNA storage with their noisy copies.
@@ -66,8 +67,6 @@ TERMS = ("without", "published", "features")
 MORE_TERMS = ("early", "projected")
 #: Of the published term where it is not that of the paper: a hundred times as much.
 STRONG = 1e-3
-#: The published optimizer and distance.
-PUBLISHED: dict[str, Any] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1}
 
 FIGURES = ("rmse", "rmse_homologous", "near", "top1", "elsewhere", "seconds")
 COLUMNS = ("encoder", "condition", "term", "seed", "steps", *FIGURES)

@@ -20,21 +20,20 @@ from nwa_lightning.datamodule import NWADataModule
 from nwa_lightning.errors import InputError
 from nwa_lightning.figures import attention_figure, prediction_figure
 from nwa_lightning.metrics import evaluate
-from nwa_lightning.model import EditDistanceModel
+from nwa_lightning.model import PUBLISHED, EditDistanceModel
 
 Predictor = Callable[[PairBatch], Tensor]
 
 #: K of the column of homologous pairs, in edits.
 HOMOLOGOUS = 40
 
-#: What is published and no default.
-PUBLISHED = {"model.optimizer": "radam", "model.nwa_lr": 0.001, "model.power": 1}
+AS_PUBLISHED = {f"model.{name}": value for name, value in PUBLISHED.items()}
 
 #: Options of ``nwa fit`` for each model of the table: as published without and with NWA, and by defaults, a cheaper encoder and
 #: fresh variants.
 MODELS: dict[str, dict[str, object]] = {
-    "cnn": {**PUBLISHED, "model.nwa_weight": "null"},
-    "cnn_nwa": {**PUBLISHED, "model.nwa_weight": 1e-5},
+    "cnn": {**AS_PUBLISHED, "model.nwa_weight": "null"},
+    "cnn_nwa": {**AS_PUBLISHED, "model.nwa_weight": 1e-5},
     "residual": {
         "model.encoder": "ResidualCNN",
         "model.nwa_weight": "null",

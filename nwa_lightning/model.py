@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -35,6 +35,9 @@ from nwa_lightning.term import Weight, captured_embeddings, looking
 
 #: Names by which the command line knows the optimizers.
 OptimizerName = Literal["muon", "radam"]
+
+#: What is published and no default of ``EditDistanceModel``.
+PUBLISHED: Final[dict[str, Any]] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1}
 
 
 class EditDistanceModel(NWAMixin, LightningModule):

@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from nwa_lightning import EditDistanceModel, NeuroSEEDCNN, NWADataModule
+from nwa_lightning.model import PUBLISHED
 
 COLUMNS = ("nwa_sequences", "seed", "steps", "rmse", "rmse_homologous", "nwa_loss", "seconds")
 
@@ -31,7 +32,7 @@ def cell(count: int, seed: int, steps: int) -> dict[str, float]:
     data = NWADataModule(nwa_sequences=count, pairs=None, seed=seed)
     encoder = NeuroSEEDCNN(data.max_length)
     weight = 1e-5 if count else None
-    model = EditDistanceModel(encoder, nwa_weight=weight, optimizer="radam", nwa_lr=0.001, power=1)
+    model = EditDistanceModel(encoder, nwa_weight=weight, **PUBLISHED)
     quiet = {
         "enable_progress_bar": False,
         "enable_model_summary": False,
