@@ -3,46 +3,45 @@
 from importlib.metadata import version as _version
 
 from nwa_lightning.alignment import edit_distances, nw_matrices, nw_matrix
-from nwa_lightning.augment import Augment
-from nwa_lightning.batch import PairBatch
-from nwa_lightning.callbacks import NWACallback, NWAWeightSchedule
-from nwa_lightning.datamodule import NWADataModule
-from nwa_lightning.distances import (
+from nwa_lightning.callbacks.map_logger import AttentionMapLogger
+from nwa_lightning.callbacks.weight_schedule import NWAWeightSchedule
+from nwa_lightning.data.augment import Augment
+from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.datamodule import NWADataModule
+from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.encoders.cnned import CNNED
+from nwa_lightning.encoders.dense import LinearEncoder, MLPEncoder
+from nwa_lightning.encoders.dsee import DSEECNN
+from nwa_lightning.encoders.kmer import KmerEncoder
+from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN, NeuroSEEDTransformer
+from nwa_lightning.encoders.recurrent import GRUEncoder
+from nwa_lightning.encoders.residual import ResidualCNN
+from nwa_lightning.encoders.sense import SENSE
+from nwa_lightning.errors import InputError
+from nwa_lightning.models.distances import (
     CosineDistance,
     EuclideanDistance,
     HyperbolicDistance,
     ManhattanDistance,
     SquaredEuclideanDistance,
+    suitable_power,
+)
+from nwa_lightning.models.edit_distance import EditDistanceModel
+from nwa_lightning.models.export import load_encoder
+from nwa_lightning.models.functional import (
     cosine_distance,
     euclidean_distance,
     hyperbolic_distance,
     manhattan_distance,
     squared_euclidean_distance,
-    suitable_power,
 )
-from nwa_lightning.encoders import (
-    CNNED,
-    DSEECNN,
-    SENSE,
-    Encoder,
-    GRUEncoder,
-    KmerEncoder,
-    LinearEncoder,
-    MLPEncoder,
-    NeuroSEEDCNN,
-    NeuroSEEDTransformer,
-    ResidualCNN,
-)
-from nwa_lightning.errors import InputError
-from nwa_lightning.export import load_encoder
-from nwa_lightning.functional import nw_target, row_jsd
-from nwa_lightning.head import FeatureHead, NWAHead
-from nwa_lightning.map_logger import AttentionMapLogger
-from nwa_lightning.mixin import NWAMixin
-from nwa_lightning.model import EditDistanceModel
-from nwa_lightning.muon import Muon
-from nwa_lightning.simulate import evolve_tree
-from nwa_lightning.storage import storage_strands
+from nwa_lightning.nwa.callback import NWACallback
+from nwa_lightning.nwa.functional import nw_target, row_jsd
+from nwa_lightning.nwa.heads import FeatureHead, NWAHead
+from nwa_lightning.nwa.mixin import NWAMixin
+from nwa_lightning.optim.muon import Muon
+from nwa_lightning.sequences.simulate.dna_storage import storage_strands
+from nwa_lightning.sequences.simulate.tree import evolve_tree
 
 __version__ = _version("nwa-lightning")
 

@@ -1,5 +1,5 @@
 """``python -m nwa_lightning`` is ``nwa``."""
 
-from nwa_lightning.cli import main
+from nwa_lightning.cli.main import main
 
 main()

@@ -12,21 +12,32 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist, cpdist
 
+from nwa_lightning._kernels import compiled, parallel_slices
 from nwa_lightning.errors import InputError
-from nwa_lightning.kernels import compiled, share
 
-Kind = Literal["prefix", "through"]
+Kind = Literal["prefix", "best_through"]
 
-_KINDS: Final = ("prefix", "through")
+_KINDS: Final = ("prefix", "best_through")
 _INT16: Final = np.iinfo(np.int16)
 _GROUP: Final = 16  # pairs that the widest kernel does at once; a share of other size would leave lanes empty
+
+
+class Scores(NamedTuple):
+    """Scores of the Needleman-Wunsch matrix; the default is that of Lee & No (2024)."""
+
+    match: int = 1
+    mismatch: int = -1
+    gap: int = -1
+
+
+PUBLISHED_SCORES = Scores()
 
 
 def nw_matrix(
@@ -83,7 +94,7 @@ def nw_matrices(
         mismatch: Score of two different codes.
         gap: Score of a letter beside a gap. With ``match=0, mismatch=-1, gap=-1`` the last cell is minus the edit
             distance.
-        kind: ``"prefix"`` for the matrix itself; ``"through"`` for the score of the best alignment of the two whole
+        kind: ``"prefix"`` for the matrix itself; ``"best_through"`` for the score of the best alignment of the two whole
             sequences that goes through the cell: the matrix plus that of the suffixes. Its maximum is the optimal score.
         out: ``(P, n + 1, n + 1)`` int16 array to write to and return, which saves the time of getting fresh memory.
         threads: Threads that share the pairs. The result does not depend on it.
@@ -119,9 +130,9 @@ def nw_matrices(
     inputs, result = np.ascontiguousarray(codes), out
 
     def fill(part: slice) -> None:
-        compiled.fill(inputs, letters, rows[part], result[part], *scores, kind == "through")
+        compiled.fill(inputs, letters, rows[part], result[part], *scores, kind == "best_through")
 
-    share(fill, len(rows), threads=threads, group=_GROUP)
+    parallel_slices(fill, len(rows), threads=threads, group=_GROUP)
     return out
 
 
@@ -130,7 +141,7 @@ def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind
 
     The bounds are exact: some pair of sequences that long reaches them. The highest score is that of nothing, of all
     gaps or of all substitutions at the better score. The lowest of ``"prefix"`` is that of nothing, of a border's last
-    cell or of the last cell where every substitution has the worse score; of ``"through"``, of nothing or all gaps.
+    cell or of the last cell where every substitution has the worse score; of ``"best_through"``, of nothing or all gaps.
 
     Args:
         length: Letters of the longest sequence.
@@ -146,7 +157,7 @@ def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind
         raise InputError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
     match, mismatch, gap = _scores(match, mismatch, gap)
     highest = max(0, 2 * gap, match, mismatch)
-    lowest = min(0, 2 * gap) if kind == "through" else min(0, gap, max(2 * gap, min(match, mismatch)))
+    lowest = min(0, 2 * gap) if kind == "best_through" else min(0, gap, max(2 * gap, min(match, mismatch)))
     if not (_INT16.min <= length * lowest and length * highest <= _INT16.max):
         limits = [_INT16.max // highest] if highest else []
         limits += [_INT16.min // lowest] if lowest else []
@@ -155,6 +166,56 @@ def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind
             f" possible for {length} letters at match={match}, mismatch={mismatch}, gap={gap}, kind={kind!r};"
             f" use smaller scores or sequences of at most {min(limits)} letters"
         )
+
+
+def optimal_path(
+    first: str, second: str, matrix: NDArray[np.int16], *, match: int = 1, mismatch: int = -1, gap: int = -1
+) -> NDArray[np.int64]:
+    """The cells that an optimal alignment goes through, traced back from the last one.
+
+    Where several alignments are optimal, each step back takes the diagonal if it can, then the row above. Upper and lower
+    case are alike.
+
+    Args:
+        first: The sequence of the rows, n1 letters.
+        second: The sequence of the columns, n2 letters.
+        matrix: ``(n1 + 1, n2 + 1)`` Needleman-Wunsch matrix of the two.
+        match: Score of two equal letters in it.
+        mismatch: Score of two different letters.
+        gap: Score of a letter beside a gap.
+
+    Returns:
+        ``(K, 2)`` rows and columns, from (0, 0) to (n1, n2); each is one down, one right or both from the one before.
+
+    Raises:
+        ValueError: If the matrix is not that of the sequences and scores.
+
+    Example:
+        >>> optimal_path("AC", "C", nw_matrix("AC", "C")).tolist()
+        [[0, 0], [1, 0], [2, 1]]
+    """
+    first, second = first.upper(), second.upper()
+    row, column = len(first), len(second)
+    if matrix.shape != (row + 1, column + 1):
+        raise ValueError(f"Expected a matrix of shape {(row + 1, column + 1)} but got {matrix.shape}.")
+    table: list[list[int]] = matrix.tolist()  # Python's integers do not overflow
+    cells = [(row, column)]
+    while row or column:
+        score = table[row][column]
+        same = row > 0 and column > 0 and first[row - 1] == second[column - 1]
+        if row and column and table[row - 1][column - 1] + (match if same else mismatch) == score:
+            row, column = row - 1, column - 1
+        elif row and table[row - 1][column] + gap == score:
+            row -= 1
+        elif column and table[row][column - 1] + gap == score:
+            column -= 1
+        else:
+            raise ValueError(
+                f"Expected the matrix of these sequences at match={match}, mismatch={mismatch}, gap={gap} but no step leads "
+                f"to the score {score} of cell ({row}, {column}); pass the scores that nw_matrix was given."
+            )
+        cells.append((row, column))
+    return np.array(cells[::-1], dtype=np.int64)
 
 
 def edit_distances(

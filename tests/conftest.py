@@ -21,7 +21,7 @@ def reads(tmp_path_factory):
 
 @pytest.fixture
 def data(reads):
-    return NWADataModule(str(reads), batch_size=16, nwa_sequences=6, val_group=10, test_group=10)
+    return NWADataModule(str(reads), batch_size=16, nwa_batch_size=6, val_group=10, test_group=10)
 
 
 class Theirs(LightningModule):

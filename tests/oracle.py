@@ -29,7 +29,7 @@ def nw_through(first, second, match=1, mismatch=-1, gap=-1):
 
 def nw_matrices(codes, lengths, pairs, match=1, mismatch=-1, gap=-1, kind="prefix"):
     """One matrix a pair, 0 outside of its own block: ``(P, n + 1, n + 1)`` int64."""
-    one = {"prefix": nw_matrix, "through": nw_through}[kind]
+    one = {"prefix": nw_matrix, "best_through": nw_through}[kind]
     size = np.shape(codes)[1] + 1
     out = np.zeros((len(pairs), size, size), dtype=np.int64)
     for matrix, (first, second) in zip(out, pairs, strict=True):

@@ -79,7 +79,7 @@ def test_unit_costs_by_hand():
 
 def test_through_by_hand():
     codes = np.array([[2, 3], [3, 2]], dtype=np.uint8)
-    through = nw_matrices(codes, [2, 2], [[0, 1]], **UNIT, kind="through")[0]
+    through = nw_matrices(codes, [2, 2], [[0, 1]], **UNIT, kind="best_through")[0]
     assert through.tolist() == [[-2, -2, -4], [-2, -2, -2], [-4, -2, -2]]
 
 
@@ -94,7 +94,7 @@ def test_empty_sequences(a, b):
 
 
 @settings(deadline=None, max_examples=60)
-@given(batch=batches(), score=scores, kind=st.sampled_from(["prefix", "through"]), threads=st.integers(1, 3))
+@given(batch=batches(), score=scores, kind=st.sampled_from(["prefix", "best_through"]), threads=st.integers(1, 3))
 def test_any_batch_is_what_the_recurrence_says(batch, score, kind, threads):
     codes, lengths, pairs = batch
     try:
@@ -135,7 +135,7 @@ def test_unit_cost_corner_is_minus_the_edit_distance():
     assert (-corners).tolist() == [Levenshtein.distance(whole[first], whole[second]) for first, second in pairs]
 
 
-@pytest.mark.parametrize("kind", ["prefix", "through"])
+@pytest.mark.parametrize("kind", ["prefix", "best_through"])
 @pytest.mark.parametrize("same_length", [True, False])
 def test_a_batch_is_its_pairs_one_by_one(kind, same_length):
     codes, lengths, pairs = random_batch(2, same_length=same_length)
@@ -148,7 +148,7 @@ def test_a_batch_is_its_pairs_one_by_one(kind, same_length):
         np.testing.assert_array_equal(matrix[: alone.shape[0], : alone.shape[1]], alone)
 
 
-@pytest.mark.parametrize("kind", ["prefix", "through"])
+@pytest.mark.parametrize("kind", ["prefix", "best_through"])
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_threads_change_nothing(threads, kind):
     for pairs in (1, 2, 5, 100):
@@ -156,7 +156,7 @@ def test_threads_change_nothing(threads, kind):
         np.testing.assert_array_equal(nw_matrices(*batch, kind=kind, threads=threads), nw_matrices(*batch, kind=kind))
 
 
-@pytest.mark.parametrize("kind", ["prefix", "through"])
+@pytest.mark.parametrize("kind", ["prefix", "best_through"])
 def test_out_is_filled_whole_and_nothing_beside_it(kind):
     codes, lengths, pairs = random_batch(4)
     guarded = np.full((len(pairs) + 2, 46, 46), 12345, dtype=np.int16)
@@ -190,8 +190,8 @@ def test_any_integers_and_any_layout(dtype):
 def test_through_peaks_at_the_optimal_score_and_turns_with_the_pair():
     codes, lengths, pairs = random_batch(7, width=30)
     whole = nw_matrices(codes, lengths, pairs)
-    through = nw_matrices(codes, lengths, pairs, kind="through")
-    swapped = nw_matrices(codes, lengths, pairs[:, ::-1], kind="through")
+    through = nw_matrices(codes, lengths, pairs, kind="best_through")
+    swapped = nw_matrices(codes, lengths, pairs[:, ::-1], kind="best_through")
     np.testing.assert_array_equal(through, swapped.transpose(0, 2, 1))
     for prefix, cells, (first, second) in zip(whole, through, pairs, strict=True):
         rows, columns = lengths[first], lengths[second]
@@ -201,13 +201,13 @@ def test_through_peaks_at_the_optimal_score_and_turns_with_the_pair():
 LIMITS = [  # length, scores, kind: fits; one letter more does not
     (32767, (1, -1, -1), "prefix"),
     (32768, (0, -1, -1), "prefix"),
-    (16384, (0, -1, -1), "through"),
-    (16384, (1, -1, -1), "through"),
+    (16384, (0, -1, -1), "best_through"),
+    (16384, (1, -1, -1), "best_through"),
     (3, (-30000, -30000, -5000), "prefix"),  # substitutions are never taken: the last cell is six gaps
     (3, (10900, -5, 5000), "prefix"),
-    (3, (-10, 10900, 0), "through"),
+    (3, (-10, 10900, 0), "best_through"),
     (2, (-16384, -16384, -12000), "prefix"),
-    (2, (0, 0, -8192), "through"),
+    (2, (0, 0, -8192), "best_through"),
     (1, (0, 0, -32768), "prefix"),
 ]
 
@@ -223,11 +223,11 @@ def test_check_scores_bounds_are_sharp(length, score, kind):
 @given(
     length=st.integers(1, 4),
     score=st.tuples(*[st.integers(-35000, 35000)] * 3),
-    kind=st.sampled_from(["prefix", "through"]),
+    kind=st.sampled_from(["prefix", "best_through"]),
 )
 def test_check_scores_is_sound_and_as_tight_as_can_be(length, score, kind):
     same, other = [2] * length, [3] * length
-    one = {"prefix": oracle.nw_matrix, "through": oracle.nw_through}[kind]
+    one = {"prefix": oracle.nw_matrix, "best_through": oracle.nw_through}[kind]
     reached = np.concatenate([one(same, second, *score).ravel() for second in (same, other)])
     fits = reached.min() >= -32768 and reached.max() <= 32767
     if not fits:
@@ -283,7 +283,7 @@ read_only.flags.writeable = False
         ({"gap": -0.5}, r"expected integer scores, found match=1, mismatch=-1, gap=-0.5; multiply"),
         ({"gap": -20000}, r"within int16 \(-32768 to 32767\), found -60000 to 3 possible for 3 letters .*gap=-20000"),
         ({"match": 10**30}, r"use smaller scores or sequences of at most 0 letters"),
-        ({"kind": "suffix"}, r"kind: expected one of prefix, through, found 'suffix'"),
+        ({"kind": "suffix"}, r"kind: expected one of prefix, best_through, found 'suffix'"),
         ({"threads": 0}, r"threads: expected an integer of at least 1, found 0"),
         ({"threads": 1.5}, r"threads: expected an integer of at least 1, found 1.5"),
         (
@@ -355,7 +355,7 @@ from test_alignment import random_batch
 for seed, pairs, width, same_length in [(1, 37, 33, False), (2, 17, 31, True), (3, 5, 15, True), (4, 9, 16, False)]:
     batch = random_batch(seed, pairs, width, same_length=same_length)
     for score in [(1, -1, -1), (-1, 2, 1), (100, -100, -100)]:
-        for kind in ("prefix", "through"):
+        for kind in ("prefix", "best_through"):
             found = nw_matrices(*batch, match=score[0], mismatch=score[1], gap=score[2], kind=kind)
             np.testing.assert_array_equal(found, oracle.nw_matrices(*batch, *score, kind))
 print(_nw.instruction_set)

@@ -1,7 +1,7 @@
 """The most memory that ``nwa fit`` holds, and what it leaves on the disk.
 
 Run it with ``python examples/benchmarks/memory.py``; what follows is handed to ``nwa fit``, as in
-``python examples/benchmarks/memory.py --data.nwa_sequences 64``.
+``python examples/benchmarks/memory.py --data.nwa_batch_size 64``.
 """
 
 from __future__ import annotations

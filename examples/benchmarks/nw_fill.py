@@ -17,8 +17,8 @@ from rich.table import Table
 from timing import interleaved_medians
 
 from nwa_lightning import _nw
+from nwa_lightning._kernels import parallel_slices
 from nwa_lightning.alignment import nw_matrices
-from nwa_lightning.kernels import share
 
 LOOP_PAIRS = 1
 
@@ -58,7 +58,7 @@ def main() -> None:
             result.score_table  # noqa: B018  # a view that is made on access
 
     def fill_by_two() -> None:
-        share(lambda part: out[part].fill(7), len(out), threads=2)
+        parallel_slices(lambda part: out[part].fill(7), len(out), threads=2)
 
     small = min(66, options.pairs)
     every = options.pairs
@@ -68,8 +68,8 @@ def main() -> None:
         "nw_matrices": (every, ours),
         "nw_matrices, 2 threads": (every, partial(ours, threads=2)),
         "nw_matrices, unit costs": (every, partial(ours, match=0)),
-        "nw_matrices, through": (every, partial(ours, kind="through")),
-        "nw_matrices, through, 2 threads": (every, partial(ours, kind="through", threads=2)),
+        "nw_matrices, through": (every, partial(ours, kind="best_through")),
+        "nw_matrices, through, 2 threads": (every, partial(ours, kind="best_through", threads=2)),
         "parasail nw_table_scan_16": (every, theirs),
         f"double loop in Python ({LOOP_PAIRS} pair)": (LOOP_PAIRS, partial(double_loop, *written[0])),
         f"fill, {small} pairs": (small, partial(out[:small].fill, 7)),

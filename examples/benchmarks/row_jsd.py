@@ -16,7 +16,7 @@ from rich.table import Table
 from timing import interleaved_medians
 from torch import Tensor
 
-from nwa_lightning.functional import _row_jsd_by_tensors, row_jsd
+from nwa_lightning.nwa.functional import _row_jsd_by_tensors, row_jsd
 
 
 def main() -> None:

@@ -24,8 +24,9 @@ from rich.progress import track
 from rich.table import Table
 
 from nwa_lightning import EditDistanceModel, NeuroSEEDCNN
-from nwa_lightning.batch import DrawnPairs, Scores
-from nwa_lightning.sequences import Sequences
+from nwa_lightning.alignment import Scores
+from nwa_lightning.data.datasets import DrawnPairs
+from nwa_lightning.sequences.collection import Sequences
 
 SERIES = {
     "NWA pairs": [{"nwa": count} for count in (8, 12, 16, 24, 32, 46, 64)],
@@ -38,7 +39,7 @@ def point(batch: int = 64, nwa: int = 8, length: int = 150, repeats: int = 3) ->
     codes = np.random.default_rng(0).integers(2, 6, (batch, length)).astype(np.uint8)
     reads = Sequences(codes, np.full(batch, length), np.arange(batch).astype(str))
     drawn = DrawnPairs(
-        reads, batch_size=batch, pairs=max(1024, nwa * (nwa - 1) // 2), nwa_sequences=nwa, scores=Scores(), seed=0
+        reads, batch_size=batch, pairs=max(1024, nwa * (nwa - 1) // 2), nwa_batch_size=nwa, scores=Scores(), seed=0
     )
     model = EditDistanceModel(NeuroSEEDCNN(length))
     model.log_dict = lambda *_, **__: None  # type: ignore[method-assign]  # there is no trainer to log to

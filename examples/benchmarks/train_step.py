@@ -75,12 +75,14 @@ def main() -> None:
     while every * (every - 1) // 2 < options.pairs:
         every += 1
     # All pairs of a few sequences, cut to the number wanted, so that each pair has a matrix.
-    whole = NWADataModule(batch_size=every, pairs=None, nwa_sequences=every).train_dataloader().dataset[0]
+    whole = NWADataModule(batch_size=every, pairs=None, nwa_batch_size=every).train_dataloader().dataset[0]
     dense = whole._replace(
         pairs=whole.pairs[: options.pairs], distance=whole.distance[: options.pairs], nw=whole.nw[: options.pairs]
     )
     default = data.train_dataloader().dataset[0]
-    through = NWADataModule(pairs=options.pairs, nwa_kind="through", nwa_sequences=16).train_dataloader().dataset[0]
+    through = (
+        NWADataModule(pairs=options.pairs, nwa_kind="best_through", nwa_batch_size=16).train_dataloader().dataset[0]
+    )
     features = {"nwa_features": "encoder.features.11", "nwa_channels": 64}
     rows = {
         ("without NWA", "pair by pair"): (PairByPair(data.max_length, False), default),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nwa_lightning.alphabet import FIRST_LETTER
 from nwa_lightning.errors import InputError
+from nwa_lightning.sequences.alphabet import FIRST_LETTER
 
 
 class Encoder(nn.Module):

@@ -6,9 +6,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from nwa_lightning.alphabet import DNA
 from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
 from nwa_lightning.errors import InputError
+from nwa_lightning.sequences.alphabet import DNA
 
 
 class CNNED(Encoder):

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from nwa_lightning.alphabet import DNA
 from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one
+from nwa_lightning.sequences.alphabet import DNA
 
 
 class MLPEncoder(Encoder):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nwa_lightning.alphabet import DNA
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN
+from nwa_lightning.sequences.alphabet import DNA
 
 
 class DSEECNN(NeuroSEEDCNN):

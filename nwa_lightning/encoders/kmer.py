@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nwa_lightning.alphabet import DNA, FIRST_LETTER
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.errors import InputError
+from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER
 
 #: K-mers for which a vector may have room.
 MOST_KMERS = 1 << 20

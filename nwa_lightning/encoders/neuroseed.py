@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nwa_lightning.alphabet import DNA, FIRST_LETTER, PADDING
 from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
 from nwa_lightning.errors import InputError
+from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER, PADDING
 
 
 class NeuroSEEDCNN(Encoder):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nwa_lightning.alphabet import DNA, PADDING
 from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one
+from nwa_lightning.sequences.alphabet import DNA, PADDING
 
 
 class GRUEncoder(Encoder):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nwa_lightning.alphabet import DNA
 from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
+from nwa_lightning.sequences.alphabet import DNA
 
 
 class ResidualCNN(Encoder):

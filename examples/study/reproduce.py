@@ -1,0 +1,324 @@
+"""What NWA does for each system of the paper: every row without and with it, from several seeds, in one table.
+
+Run it with ``python examples/study/reproduce.py``. A cell is one training run and its test; it is written to
+``cells/*.json`` in the output folder when it is done, so a study that was cut off goes on where it was, and
+``--tables`` draws up the tables and figures of what there is. Runs that differ in nothing but NWA start from the same
+seed, and take the same split, batches, steps and schedule. Nothing is chosen on the test set: a run ends after its last
+step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer
+from numpy.typing import NDArray
+from reproduce_figures import lambda_figure, maps_figure
+from reproduce_tables import BANDS, KINDS, read_cells, tables
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nwa_lightning.cli.demo import predictor
+from nwa_lightning.cli.lightning_cli import NWACLI
+from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.datamodule import NWADataModule
+from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
+from nwa_lightning.models.edit_distance import PUBLISHED
+from nwa_lightning.models.metrics import evaluate
+from nwa_lightning.plots import prediction_figure
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+#: At the end of a row's name, in this order: the default power of the hyperbolic distance, which is published without; and
+#: trained by Muon, the default, in place of RAdam.
+POWER, MUON = "_power", "_muon"
+#: Rows that can be asked for: configurations without NWA; those of the paper have one with it, too: the name and ``_nwa``.
+STEMS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "_nwa" not in path.stem)
+KNOWN = [f"{stem}{power}{optimizer}" for stem in STEMS for power in ("", POWER) for optimizer in ("", MUON)]
+#: The systems of the paper and around it: those whose features stand for positions of the sequence, and others.
+MAPPED = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru", "sense")
+ROWS = (*MAPPED, "mlp", "linear", "kmer")
+#: Rows that learn nothing but a line: what any encoder has to beat.
+BASELINES: dict[str, Callable[[NWADataModule], ConstantBaseline | KmerBaseline]] = {
+    "constant": lambda data: ConstantBaseline(),
+    "kmer_euclidean": lambda data: KmerBaseline(data.vocabulary),
+    "kmer_cosine": lambda data: KmerBaseline(data.vocabulary, distance="cosine"),
+    "ffp": lambda data: KmerBaseline(data.vocabulary, distance="jensen-shannon"),
+}
+
+
+def short(data: str) -> str:
+    """Name of a data set as part of a file name."""
+    return Path(data).name.split(".")[0].replace(":", "-")
+
+
+class Cell(NamedTuple):
+    """One training run and its test."""
+
+    row: str
+    #: without, with (the published lambda), auto, a lambda, or longer: without it, for as many seconds as with it.
+    nwa: str
+    dim: int
+    train_size: int | None
+    seed: int
+    #: Of the sphere of the hyperbolic distance, to begin with.
+    radius: float | None = None
+
+    def path(self, options: argparse.Namespace) -> Path:
+        budget = f"{options.seconds}s" if options.seconds else options.steps
+        place = f"m{self.dim}-n{self.train_size or 'all'}-{budget}{f'-r{self.radius}' if self.radius else ''}-seed{self.seed}"
+        return Path(options.out / "cells" / f"{short(options.data)}-{self.row}-{self.nwa}-{place}.json")
+
+
+def stem(row: str) -> str:
+    """Name of a row's configuration."""
+    return row.removesuffix(MUON).removesuffix(POWER)
+
+
+def steps_of(cell: Cell, options: argparse.Namespace) -> int:
+    """Steps of a cell; those of a longer one take as many seconds as the same cell took with NWA."""
+    if options.seconds:
+        clock = Clock()
+        cli = build(cell, options, Clock.LAST)
+        cli.trainer.callbacks.append(clock)
+        cli.trainer.fit(cli.model, cli.datamodule)
+        return round(options.seconds / clock.seconds_per_step)
+    if cell.nwa != "longer":
+        return int(options.steps)
+    try:
+        without, term = (
+            json.loads(cell._replace(nwa=nwa).path(options).read_text())["seconds"] for nwa in ("without", "with")
+        )
+    except FileNotFoundError as error:
+        raise SystemExit(f"longer: expected the cell {error.filename}; train it first (--nwa without with)") from None
+    return round(options.steps * max(1.0, term / without))
+
+
+class Clock(Callback):
+    """CPU seconds of a step, the first ones left out."""
+
+    FIRST, LAST = 20, 80
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.FIRST:
+            self.start = time.process_time()
+        if trainer.global_step == self.LAST:
+            self.seconds_per_step = (time.process_time() - self.start) / (self.LAST - self.FIRST)
+
+
+def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
+    """What ``nwa fit`` builds for a cell, without its log and checkpoint folders."""
+    plain = cell.nwa in ("without", "longer")
+    config = CONFIGS / f"{stem(cell.row)}{'' if plain else '_nwa'}.yaml"
+    settings = {
+        "seed_everything": cell.seed,
+        "data.data": options.data,
+        "data.seed": cell.seed,
+        "model.encoder.embedding_dim": cell.dim,
+        "trainer.max_steps": steps,
+        "trainer.limit_val_batches": 0,
+        "trainer.logger": "false",
+        "trainer.enable_model_summary": "false",
+        "trainer.enable_progress_bar": "false",
+        "checkpoint.save_top_k": 0,
+        "checkpoint.save_last": "false",
+        "checkpoint.monitor": "null",
+    }
+    default: set[str] = {"optimizer", "nwa_lr"} if cell.row.endswith(MUON) else set()
+    default |= {"power"} if cell.row.removesuffix(MUON).endswith(POWER) else set()
+    settings |= {f"model.{name}": value for name, value in PUBLISHED.items() if name not in default}
+    if cell.radius is not None:
+        settings["model.radius"] = cell.radius
+    if cell.train_size is not None:
+        settings["data.train_size"] = cell.train_size
+    if cell.nwa not in KINDS or cell.nwa == "auto":
+        settings["model.nwa_weight"] = cell.nwa
+    return NWACLI([f"--config={config}", *(f"--{name}={value}" for name, value in settings.items())], run=False)
+
+
+def model_arguments(row: str, suffix: str = "") -> dict[str, Any]:
+    """The arguments of the model in the configuration of a row."""
+    config = CONFIGS / f"{stem(row)}{suffix}.yaml"
+    arguments: dict[str, Any] = yaml.safe_load(config.read_text())["model"]["init_args"]
+    return arguments
+
+
+def first_radius(row: str, options: argparse.Namespace) -> float | None:
+    """The radius asked for, if the row has the hyperbolic distance, which is the default."""
+    return None if "distance" in model_arguments(row) else options.radius
+
+
+def published_lambda(row: str) -> str:
+    """The lambda of a row's configuration, as one would write it."""
+    return f"{model_arguments(row, '_nwa')['nwa_weight']:.0e}".replace("e-0", "e-")
+
+
+def run_cell(cell: Cell, options: argparse.Namespace) -> None:
+    """Train and test one cell; write its figures, and for the first seed its weights and predictions."""
+    steps = steps_of(cell, options)
+    path = cell.path(options)
+    cli = build(cell, options, steps)
+    start = time.process_time()
+    cli.trainer.fit(cli.model, cli.datamodule)
+    seconds = time.process_time() - start
+    model = cli.model.eval()
+    predict = predictor(model)
+    validation = evaluate(predict, cli.datamodule.val_dataloader())["rmse"]
+    about = {"steps_run": steps, "seconds": seconds, "val_rmse": validation}
+    predicted, distance = test_cell(cell, options, predict, cli.datamodule, about)
+    if cell.seed == 0:
+        picture = prediction_figure({f"{cell.row}, {cell.nwa} NWA, m = {cell.dim}": predicted}, distance)
+        picture.savefig(options.out / "predictions" / f"{path.stem}.png", dpi=80)
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, options.out / "weights" / f"{path.stem}.safetensors")
+
+
+def fitted(baseline: str, data: NWADataModule) -> ConstantBaseline | KmerBaseline:
+    """A baseline, fitted to the pairs of 20 training batches."""
+    training = data.train_dataloader().dataset
+    return BASELINES[baseline](data).fit([training[number] for number in range(20)])
+
+
+def run_baseline(cell: Cell, options: argparse.Namespace) -> None:
+    """Fit a baseline to the pairs of 20 training batches, and test it."""
+    data = NWADataModule(options.data, seed=cell.seed, train_size=cell.train_size, nwa_batch_size=0)
+    start = time.process_time()
+    baseline = fitted(cell.row, data)
+    test_cell(cell, options, baseline, data, {"seconds": time.process_time() - start})
+
+
+def test_cell(
+    cell: Cell,
+    options: argparse.Namespace,
+    predict: Callable[[PairBatch], Tensor],
+    data: NWADataModule,
+    about: dict[str, float],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Test and write a cell; return predicted and true edits of all test pairs."""
+    batches = list(data.test_dataloader())
+    predictions = [predict(batch) for batch in batches]
+    predicted = np.concatenate([part.numpy() for part in predictions])
+    distance = np.concatenate([batch.distance.numpy() for batch in batches])
+    longest = np.concatenate([batch.longest.numpy() for batch in batches])
+    remaining = iter(predictions)
+    measured = evaluate(lambda batch: next(remaining), batches)
+    figures: dict[str, Any] = {"data": Path(options.data).name, **cell._asdict(), **about}
+    figures |= {"seconds_asked": options.seconds} if options.seconds else {"steps": options.steps}
+    figures |= {"threads": torch.get_num_threads(), **measured}
+    squares = ((predicted - distance) / longest) ** 2
+    for name, (low, high) in BANDS.items():
+        chosen = (distance >= low) & (distance <= high)
+        figures[name] = 100 * float(np.sqrt(squares[chosen].mean())) if chosen.any() else None
+    # Written under another name first, so that a cell is whole or not there.
+    unfinished = cell.path(options).with_suffix(".tmp")
+    unfinished.write_text(f"{json.dumps(figures, indent=1)}\n")
+    unfinished.rename(cell.path(options))
+    return predicted, distance
+
+
+def kind(text: str) -> str:
+    """Check what a run may be."""
+    if text in KINDS or float(text) > 0:
+        return text
+    raise ValueError(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="ROW",
+        choices=KNOWN,
+        default=list(ROWS),
+        help=f"by default those of the paper; of {', '.join(STEMS)}, and each of them with {POWER}: hyperbolic distance to its "
+        f"default power, with {MUON}: trained by Muon, or with {POWER}{MUON}",
+    )
+    parser.add_argument(
+        "--nwa",
+        nargs="+",
+        type=kind,
+        default=["without", "with", "longer"],
+        help="without; with, at the published lambda; longer: without, for the seconds of with; auto; or a lambda",
+    )
+    parser.add_argument("--dims", type=int, nargs="+", default=[128], help="dimensions of the embeddings")
+    parser.add_argument("--train-sizes", type=int, nargs="+", help="training sequences; by default all")
+    parser.add_argument("--seeds", type=int, default=3, help="each has its own split, batches and weights")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seconds", type=int, help="instead of steps: as many as take so many CPU seconds")
+    parser.add_argument("--radius", type=float, help="of the sphere of hyperbolic distances, to begin with")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        metavar="ROW",
+        choices=KNOWN,
+        default=["cnn"],
+        help="rows that others are compared with: each with the one its name begins with, else with the first",
+    )
+    parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
+    parser.add_argument("--out", type=Path, default=Path("examples/results/study"))
+    parser.add_argument("--tables", action="store_true", help="train nothing; only draw up what there is")
+    options = parser.parse_args()
+    for folder in ("cells", "predictions", "weights"):
+        (options.out / folder).mkdir(parents=True, exist_ok=True)
+    if not options.tables:
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        train_missing(options)
+    print(tables(options.out, [*BASELINES, *ROWS, *(row for row in KNOWN if row not in ROWS)], options.against))
+    draw_figures(options)
+
+
+def train_missing(options: argparse.Namespace) -> None:
+    """Train every wanted cell that is not there, seed by seed, so that an early end leaves all rows with as many seeds."""
+    wanted = []
+    radii = {row: first_radius(row, options) for row in options.rows}
+    for seed, size in itertools.product(range(options.seeds), options.train_sizes or [None]):
+        wanted += [Cell(row, "without", 0, size, seed) for row in BASELINES]
+        wanted += [
+            Cell(row, nwa, m, size, seed, radii[row])
+            for m, row, nwa in itertools.product(options.dims, options.rows, options.nwa)
+        ]
+    missing = [cell for cell in wanted if not cell.path(options).exists()]
+    for cell in track(missing, f"training {len(missing)} of {len(wanted)} cells"):
+        if not cell.path(options).exists():  # another process may have trained it meanwhile
+            (run_baseline if cell.row in BASELINES else run_cell)(cell, options)
+
+
+def draw_figures(options: argparse.Namespace) -> None:
+    """RMSE against lambda of every row that was trained with several, and attention maps where both weights are there."""
+    lambdas: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = {}
+    for cell in read_cells(options.out):
+        if cell["nwa"] != "longer" and cell["train_size"] is None and cell["row"] not in BASELINES:
+            name = published_lambda(cell["row"]) if cell["nwa"] == "with" else cell["nwa"]
+            key = cell["data"], cell["row"], cell["dim"], cell.get("radius")
+            lambdas.setdefault(key, {}).setdefault(name, []).append(cell)
+    for (data, row, dim, radius), found in lambdas.items():
+        if len(found) > 2:
+            figure = lambda_figure(found, f"{row}, m = {dim}, {data}")
+            name = f"lambda-{short(data)}-{row}-m{dim}{f'-r{radius}' if radius else ''}.png"
+            figure.savefig(options.out / name, dpi=100)
+    for row, dim in itertools.product(MAPPED, options.dims):
+        pair = [Cell(row, nwa, dim, None, 0, first_radius(row, options)) for nwa in ("without", "with")]
+        weights = [options.out / "weights" / f"{cell.path(options).stem}.safetensors" for cell in pair]
+        if all(path.exists() for path in weights):
+            models = []
+            for cell, path in zip(pair, weights, strict=True):
+                cli = build(cell, options, options.steps)
+                cli.model.load_state_dict(load_file(path))
+                models.append(cli.model.eval())
+            figure = maps_figure(*models, cli.datamodule)
+            figure.savefig(options.out / f"maps-{pair[0].path(options).stem}.png", dpi=100)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The compiled kernels, and the threads that share their work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from itertools import pairwise
+
+try:
+    import nwa_lightning._nw as compiled
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "the compiled part of nwa_lightning is missing; build it with: python -m pip install -e ."
+    ) from error
+
+__all__ = ["compiled", "parallel_slices"]
+
+
+def parallel_slices(work: Callable[[slice], None], count: int, *, threads: int, group: int = 1) -> None:
+    """Do ``work`` on consecutive slices of ``count`` items, one slice a thread, the caller's own among them.
+
+    Args:
+        work: Called with a slice; gives up the interpreter lock where it matters.
+        count: Number of items.
+        threads: At least 1.
+        group: Slices begin at multiples of it.
+
+    Raises:
+        Exception: What ``work`` raised, after all slices have ended.
+    """
+    groups = -(-count // group)
+    edges = [groups * part // threads * group for part in range(threads)] + [count]
+    slices = [slice(*ends) for ends in pairwise(edges) if ends[0] < ends[1]]
+    if len(slices) < 2:
+        work(slice(None))
+        return
+    waiting = [_helpers(threads - 1).submit(work, part) for part in slices[1:]]
+    try:
+        work(slices[0])
+    finally:
+        wait(waiting)
+    for helper in waiting:
+        helper.result()  # raises what the helper raised
+
+
+@cache
+def _helpers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="nwa_kernels")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked data-loader worker inherits the pools but not their threads, and would wait for them forever.
+    os.register_at_fork(after_in_child=_helpers.cache_clear)

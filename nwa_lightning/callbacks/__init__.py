@@ -1,0 +1,1 @@
+"""Callbacks for the Trainer that go with NWA."""

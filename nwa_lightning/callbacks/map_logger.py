@@ -1,0 +1,198 @@
+"""AttentionMapLogger: during training, attention maps beside their targets, and predicted against true edit distances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.seed import isolate_rng
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.datamodule import NWADataModule
+from nwa_lightning.data.datasets import FixedPairs
+from nwa_lightning.errors import InputError
+from nwa_lightning.nwa.callback import find_nwa
+from nwa_lightning.nwa.loss import eval_no_grad
+from nwa_lightning.nwa.mixin import NWAMixin
+from nwa_lightning.plots import attention_figure, prediction_figure
+
+#: Where in the order of edit distances the nearest and the farthest pair are taken: related, but seldom the same.
+_NEAREST, _FARTHEST = 0.05, 0.95
+
+
+@runtime_checkable
+class PredictsEdits(Protocol):
+    """A model whose predictions can be drawn, such as ``EditDistanceModel``."""
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """``(U, m)`` embeddings of ``(U, L)`` tokens."""
+
+    def predicted_edits(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
+        """``(P,)`` predicted edit distances, in edits."""
+
+
+class AttentionMapLogger(Callback):
+    """Draws attention maps of the same few validation pairs again and again, so that one can watch the model learn.
+
+    Each picture shows the map, what it is taught and the Needleman-Wunsch matrix. For a model with ``encode`` and
+    ``predicted_edits``, as ``EditDistanceModel`` has them, there is also a picture of predicted against true edit distances
+    of the first validation batch; for any other there is none. It works with a ``NWAMixin`` and beside a ``NWACallback``.
+
+    Pictures go to every ``WandbLogger`` and ``TensorBoardLogger`` of the trainer, as ``val/attention_map_0``,
+    ``val/attention_map_1`` and so on, and ``val/predictions``. If there is any other logger, or none, they are written as
+    ``attention_maps/step=S-pair=0.png`` and ``attention_maps/step=S-predictions.png`` under ``trainer.log_dir``. In a
+    ``fast_dev_run`` they are drawn but not kept. Training is the same with it and without it.
+
+    Args:
+        every_n_epochs: Draw at the end of every n-th validation, of which there is one an epoch by default; the end of
+            training is always drawn.
+        pairs: How many pairs, from the nearest to the farthest of the first validation batch.
+
+    Raises:
+        InputError: For a number below 1.
+    """
+
+    def __init__(self, every_n_epochs: int = 5, pairs: int = 2) -> None:
+        super().__init__()
+        for name, value in (("every_n_epochs", every_n_epochs), ("pairs", pairs)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1, found {value}")
+        self.every_n_epochs = every_n_epochs
+        self.pairs = pairs
+        self._validations = 0
+        self._drawn_at = -1
+        self._folder = Path()
+        self._batch: PairBatch | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that there is something to draw.
+
+        Raises:
+            RuntimeError: If the model has no head, the data is no ``NWADataModule``, or the weights are spread over devices.
+        """
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, NWADataModule):
+            raise RuntimeError(
+                f"Expected an NWADataModule but got {'none' if data is None else type(data).__name__}; AttentionMapLogger "
+                f"takes its pairs from there: call trainer.fit(model, datamodule=NWADataModule(...)) or leave it out."
+            )
+        if find_nwa(trainer, pl_module).nwa_head is None:
+            raise RuntimeError(
+                "Expected a model with a head but it was built with nwa_weight=None; set a weight (0 will do) or leave out "
+                "AttentionMapLogger."
+            )
+        if isinstance(trainer.strategy, (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)):
+            raise RuntimeError(
+                f"Expected the whole model on every device but {type(trainer.strategy).__name__} spreads it, so the first "
+                f"process cannot draw alone; leave out AttentionMapLogger or use another strategy, such as ddp."
+            )
+        # All processes ask here: to answer, they wait for each other.
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "attention_maps"
+        self._batch = None
+        self._drawn_at = -1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw, every n-th time."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._validations += 1
+        if self._validations % self.every_n_epochs == 0:
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what training ended with, unless that is drawn already."""
+        if self._drawn_at != trainer.global_step:
+            self._draw(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of validations."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the number of validations."""
+        self._validations = state_dict["validations"]
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._drawn_at = trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        data: NWADataModule = trainer.datamodule  # type: ignore[attr-defined]
+        with isolate_rng(), eval_no_grad(pl_module):
+            if self._batch is None:
+                self._batch = FixedPairs(data.split.val, group=data.val_group, all_pairs=False)[0]
+            for number, figure in enumerate(self._maps(trainer, pl_module, data, self._batch)):
+                self._keep(trainer, f"attention_map_{number}", f"pair={number}", figure)
+            if isinstance(pl_module, PredictsEdits):
+                figure = _predictions(pl_module, self._batch, pl_module.device)
+                self._keep(trainer, "predictions", "predictions", figure)
+
+    def _maps(
+        self, trainer: Trainer, pl_module: LightningModule, data: NWADataModule, batch: PairBatch
+    ) -> Iterator[Figure]:
+        """The pictures of the chosen pairs, all drawn from one call of the encoder."""
+        chosen = batch.pairs[_spread(batch.distance, self.pairs)]
+        rows = chosen.reshape(-1)
+        tokens = batch.tokens[rows]
+        holder = find_nwa(trainer, pl_module)
+        inputs = tokens.to(pl_module.device), torch.arange(len(rows), device=pl_module.device).reshape(-1, 2)
+        maps = holder.nwa_attention(*inputs) if isinstance(holder, NWAMixin) else holder.attention(*inputs, pl_module)
+        letters = [data.alphabet.decode(row) for row in tokens.numpy().astype(np.uint8)]
+        # The first validation batch holds the first sequences of the validation set, in its order.
+        names = [f"sequence {name}" for name in data.split.val.names[rows.numpy()]]
+        for number, attention in enumerate(maps.float().cpu().numpy()):
+            one, two = 2 * number, 2 * number + 1
+            yield attention_figure(
+                attention[: len(letters[one]) + 1, : len(letters[two]) + 1],
+                letters[one],
+                letters[two],
+                names=(names[one], names[two]),
+                scores=data.scores,
+                temperature=holder.nwa_temperature,
+                kind=data.nwa_kind,
+            )
+
+    def _keep(self, trainer: Trainer, name: str, file: str, figure: Figure) -> None:
+        """Hand a picture to the loggers that take pictures; write it for the others."""
+        image = _rendered(figure)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        step = trainer.global_step
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(f"val/{name}", [image], step=step)
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(f"val/{name}", np.asarray(image), step, dataformats="HWC")
+        if not trainer.loggers or any(not isinstance(one, (WandbLogger, TensorBoardLogger)) for one in trainer.loggers):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            image.save(self._folder / f"step={step}-{file}.png")
+
+
+def _spread(distance: Tensor, count: int) -> list[int]:
+    """Numbers of ``count`` pairs, spread over the order of their ``(P,)`` edit distances, nearest first."""
+    order = distance.argsort(stable=True).tolist()
+    if count >= len(order):
+        return order
+    places = np.linspace(_NEAREST, _FARTHEST, count) * (len(order) - 1)
+    return [order[place] for place in places.round().astype(int).tolist()]
+
+
+def _predictions(model: PredictsEdits, batch: PairBatch, device: torch.device) -> Figure:
+    predicted = model.predicted_edits(model.encode(batch.tokens.to(device)), batch.pairs.to(device))
+    return prediction_figure({"first validation batch": predicted.float().cpu().numpy()}, batch.distance.numpy())
+
+
+def _rendered(figure: Figure) -> Image.Image:
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return Image.open(file).convert("RGB")

@@ -1,0 +1,1 @@
+"""Batches of sequence pairs as tensors, and the DataModule that makes them."""

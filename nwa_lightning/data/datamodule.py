@@ -1,0 +1,201 @@
+"""NWADataModule: batches of sequence pairs with exact labels, computed on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
+
+from nwa_lightning.alignment import Kind, Scores, check_scores
+from nwa_lightning.data.augment import Augment
+from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.datasets import DrawnPairs, FixedPairs, SingleSequences
+from nwa_lightning.data.loaders import BatchLoader, StepSampler
+from nwa_lightning.data.rng_state import random_state, set_random_state
+from nwa_lightning.errors import InputError
+from nwa_lightning.sequences.alphabet import ALPHABETS
+from nwa_lightning.sequences.catalog import OnInvalid, load_sequences
+from nwa_lightning.sequences.collection import Sequences, Split, split_sequences
+
+
+class NWADataModule(LightningDataModule):
+    """Sequences from a file or a built-in set, as batches of pairs with edit distances and Needleman-Wunsch matrices.
+
+    Duplicates are left out, and no sequence is in two splits. A training batch draws its sequences from the whole
+    training set; validation and test look at all pairs within fixed groups. Nothing is computed ahead or written.
+
+    Args:
+        data: The name of a built-in set (human16s; tree or storage, with a size or without: tree:2000, tree:2000x100), or
+            the path of a FASTA, FASTQ or one-sequence-per-line file, compressed or not.
+        alphabet: The letters that may occur, in upper or lower case.
+        on_invalid: What to do with a sequence that has another letter: stop with an error, or drop it with a warning.
+        train_size: Sequences to train on; by default all that validation and test leave.
+        val_size: Sequences to validate on; by default the published fraction, 700 of 9,200.
+        test_size: Sequences to test on; by default the published fraction, 1,500 of 9,200.
+        batch_size: U, sequences per training batch and process; each is encoded once.
+        pairs: P, the most pairs of them per training batch; null takes all U (U - 1) / 2.
+        nwa_batch_size: N, how many sequences of a batch feed the NWA term, with all their pairs; 0 for a model without.
+        augment: Variants in the place of a fraction of each training batch; null for the training sequences as they are.
+        match: Score of equal letters in the Needleman-Wunsch matrix.
+        mismatch: Score of different letters.
+        gap: Score of a gap.
+        nwa_kind: What a matrix says: prefix, as published, the score of the best alignment of the parts before each cell;
+            best_through, that of the best alignment of the whole sequences that goes through each cell.
+        val_group: Sequences per validation group.
+        test_group: Sequences per test group.
+        all_pairs: Validate and test also on the pairs across groups.
+        num_workers: Processes that prepare training batches; the batches are the same for any number.
+        seed: Of the split and of the training batches.
+
+    Raises:
+        InputError: If the file or one of the numbers cannot be used.
+    """
+
+    def __init__(
+        self,
+        data: str = "human16s",
+        alphabet: Literal["dna", "rna", "iupac", "protein"] = "dna",
+        on_invalid: OnInvalid = "error",
+        train_size: int | None = None,
+        val_size: int | None = None,
+        test_size: int | None = None,
+        batch_size: int = 64,
+        pairs: int | None = 1024,
+        nwa_batch_size: int = 8,
+        augment: Augment | None = None,
+        match: int = 1,
+        mismatch: int = -1,
+        gap: int = -1,
+        nwa_kind: Kind = "prefix",
+        val_group: int = 350,
+        test_group: int = 300,
+        all_pairs: bool = False,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.pairs = pairs
+        self.nwa_batch_size = nwa_batch_size
+        self.augment = augment
+        self.scores = Scores(match, mismatch, gap)
+        self.nwa_kind = nwa_kind
+        self.val_group = val_group
+        self.test_group = test_group
+        self.all_pairs = all_pairs
+        self.num_workers = num_workers
+        self.seed = seed
+        for name, value in (("batch_size", batch_size), ("val_group", val_group), ("test_group", test_group)):
+            if value < 2:
+                raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
+        block = min(nwa_batch_size, batch_size)
+        if nwa_batch_size < 0 or (pairs is not None and pairs < max(1, block * (block - 1) // 2)):
+            raise InputError(
+                f"pairs: expected at least the {block * (block - 1) // 2} pairs of the {block} sequences that feed the NWA "
+                f"term (nwa_batch_size), found {pairs}; ask for more pairs or fewer nwa_batch_size"
+            )
+        # Read here and not in setup(): the model is built from the longest length before setup() runs.
+        self.sequences: Sequences = load_sequences(data, ALPHABETS[alphabet], on_invalid=on_invalid)
+        self.sizes: dict[str, Any] = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
+        self.vocabulary = ALPHABETS[alphabet].size
+        self.alphabet = ALPHABETS[alphabet]
+        check_scores(self.max_length, **self.scores._asdict(), kind=nwa_kind)
+        self._split: Split | None = None
+        self._random_state: dict[str, Any] | None = None
+
+    @property
+    def max_length(self) -> int:
+        """Bases of the longest sequence in the file; what models are built for."""
+        return self.sequences.max_length
+
+    @property
+    def split(self) -> Split:
+        """The three disjoint sets, cut on first use."""
+        if self._split is None:
+            self._split = split_sequences(self.sequences, seed=self.seed, **self.sizes)
+        return self._split
+
+    def train_dataloader(self) -> DataLoader[PairBatch]:
+        """Endlessly fresh batches; an epoch has as many as it takes to see each training sequence about once."""
+        dataset = DrawnPairs(
+            self.split.train,
+            batch_size=self.batch_size,
+            pairs=self.pairs,
+            nwa_batch_size=self.nwa_batch_size,
+            scores=self.scores,
+            kind=self.nwa_kind,
+            seed=self.seed,
+            augment=self.augment,
+            alphabet=self.alphabet,
+        )
+        steps = max(1, len(self.split.train) // (dataset.batch_size * self._world_size))
+        return self._loader(dataset, steps, first=self._next_step, num_workers=self.num_workers)
+
+    def _next_step(self, after_epochs: int) -> int:
+        """Number of the coming training step; a resumed run takes up its random numbers here, just before the step."""
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None
+        if self.trainer is None:
+            return after_epochs
+        done: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return done
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the random number generators."""
+        return {"random": random_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states of the random number generators until training goes on.
+
+        With several processes they are left alone: those of the first one, which wrote the checkpoint, are not the others'.
+        """
+        self._random_state = state_dict["random"] if self._world_size == 1 else None
+
+    def val_dataloader(self) -> DataLoader[PairBatch]:
+        """All pairs within groups of ``val_group``."""
+        return self._fixed(self.split.val, self.val_group)
+
+    def test_dataloader(self) -> DataLoader[PairBatch]:
+        """All pairs within groups of ``test_group``."""
+        return self._fixed(self.split.test, self.test_group)
+
+    def predict_dataloader(self) -> DataLoader[PairBatch]:
+        """Every sequence of the file, duplicates included, in its order and without pairs."""
+        dataset = SingleSequences(self.sequences, self.test_group)
+        return self._loader(dataset, -(-len(dataset) // self._world_size))
+
+    def _fixed(self, sequences: Sequences, group: int) -> DataLoader[PairBatch]:
+        dataset = FixedPairs(sequences, group=group, all_pairs=self.all_pairs)
+        return self._loader(dataset, -(-len(dataset) // self._world_size))
+
+    def _loader(
+        self,
+        dataset: Dataset[PairBatch],
+        steps: int,
+        *,
+        first: Callable[[int], int] | None = None,
+        num_workers: int = 0,
+    ) -> DataLoader[PairBatch]:
+        options: dict[str, Any] = {
+            "batch_size": None,
+            "num_workers": num_workers,
+            "persistent_workers": num_workers > 0,
+            # Without its own, a loader takes a number from the global generator, that of the training, at every start.
+            "generator": torch.Generator(),
+        }
+        if self.trainer is not None and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
+            # Lightning wants the sampler of an overfitting run to be sequential, so that its batches stay the same.
+            same = Subset(dataset, range(steps * self._world_size))
+            return BatchLoader(same, sampler=SequentialSampler(same), **options)
+        rank = self.trainer.global_rank if self.trainer is not None else 0
+        sampler = StepSampler(steps, world_size=self._world_size, rank=rank, first=first)
+        return BatchLoader(dataset, sampler=sampler, **options)
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer is not None else 1

@@ -1,0 +1,126 @@
+"""Data sets of pair batches: drawn anew for every training step, the same every time, or without pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from nwa_lightning.alignment import Kind, Scores
+from nwa_lightning.data.augment import Augment
+from nwa_lightning.data.batch import PairBatch, block_first_pairs, make_batch
+from nwa_lightning.sequences.alphabet import DNA, Alphabet
+from nwa_lightning.sequences.collection import Sequences
+
+
+class DrawnPairs(Dataset[PairBatch]):
+    """An endless set of batches: number k draws its sequences and pairs by a generator seeded with (seed, k).
+
+    So a batch depends on its number alone, never on who computes it: any number of workers gives the same batches.
+
+    Args:
+        sequences: The training set.
+        batch_size: U, sequences drawn without replacement for each batch.
+        pairs: P, the most pairs of them, or None for all U (U - 1) / 2.
+        nwa_batch_size: N, how many of the U feed the regulariser, with all their pairs.
+        scores: Of the Needleman-Wunsch matrices.
+        seed: Of the draws.
+        kind: Of the matrices, as in ``nw_matrices``.
+        augment: Replaces a fraction of the sequences drawn by variants; None for sequences as they are.
+        alphabet: Of the sequences, for the letters of the variants.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        *,
+        batch_size: int,
+        pairs: int | None,
+        nwa_batch_size: int,
+        scores: Scores,
+        seed: int,
+        kind: Kind = "prefix",
+        augment: Augment | None = None,
+        alphabet: Alphabet = DNA,
+    ) -> None:
+        self.sequences = sequences
+        self.batch_size = min(batch_size, len(sequences))
+        self.block = min(nwa_batch_size, self.batch_size)
+        self.pairs = pairs
+        self.scores = scores
+        self.kind = kind
+        self.seed = seed
+        self.augment = augment
+        self.alphabet = alphabet
+
+    def __getitem__(self, number: int) -> PairBatch:
+        generator = np.random.default_rng((self.seed, number))
+        rows = generator.choice(len(self.sequences), self.batch_size, replace=False)
+        pairs = block_first_pairs(self.batch_size, self.block)
+        nw_pairs = self.block * (self.block - 1) // 2
+        if self.pairs is not None and self.pairs < len(pairs):
+            others = generator.choice(len(pairs) - nw_pairs, self.pairs - nw_pairs, replace=False)
+            pairs = np.concatenate([pairs[:nw_pairs], pairs[nw_pairs + np.sort(others)]])
+        sequences = self.sequences
+        if self.augment is not None:
+            sequences = self.augment.vary(sequences, rows, self.alphabet, generator)
+            rows = np.arange(len(rows))
+        return make_batch(sequences, rows, pairs.copy(), nw_pairs, self.scores, self.kind)
+
+
+class FixedPairs(Dataset[PairBatch]):
+    """The same batches every time: all pairs within consecutive groups, or all pairs of all sequences.
+
+    A number past the end gives a batch without pairs, so that every process of a distributed run takes equally many
+    steps and no pair counts twice.
+
+    Args:
+        sequences: The validation or test set.
+        group: Sequences per group.
+        all_pairs: Also the pairs across groups, each in one batch with both groups.
+    """
+
+    #: Batches to hold in memory after they were first made: enough for a validation set, little for a large one.
+    KEPT = 16
+
+    def __init__(self, sequences: Sequences, *, group: int, all_pairs: bool) -> None:
+        self.sequences = sequences
+        self.kept: dict[int, PairBatch] = {}
+        starts = range(0, len(sequences), group)
+        groups = [np.arange(start, min(start + group, len(sequences))) for start in starts]
+        self.blocks = [(one, one) for one in groups]
+        if all_pairs:
+            self.blocks += [(one, two) for k, one in enumerate(groups) for two in groups[k + 1 :]]
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, number: int) -> PairBatch:
+        if number >= len(self.blocks):
+            return make_batch(self.sequences, np.arange(2), np.empty((0, 2), dtype=np.int64))
+        if number in self.kept:
+            return self.kept[number]
+        one, two = self.blocks[number]
+        if one is two:
+            batch = make_batch(self.sequences, one, block_first_pairs(len(one), 0).copy())
+        else:
+            first, second = np.meshgrid(np.arange(len(one)), len(one) + np.arange(len(two)), indexing="ij")
+            pairs = np.stack([first.ravel(), second.ravel()], axis=1)
+            batch = make_batch(self.sequences, np.concatenate([one, two]), pairs)
+        if number < self.KEPT:
+            self.kept[number] = batch
+        return batch
+
+
+class SingleSequences(Dataset[PairBatch]):
+    """Every sequence once, in order and without pairs: what prediction reads."""
+
+    def __init__(self, sequences: Sequences, batch_size: int) -> None:
+        self.sequences = sequences
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.sequences) // self.batch_size)
+
+    def __getitem__(self, number: int) -> PairBatch:
+        rows = np.arange(len(self.sequences))[number * self.batch_size : (number + 1) * self.batch_size]
+        return make_batch(self.sequences, rows, np.empty((0, 2), dtype=np.int64))

@@ -1,0 +1,50 @@
+"""What hands out batch numbers, by rank and step, and a loader that resumes in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from nwa_lightning.data.batch import PairBatch
+
+
+class StepSampler(DistributedSampler[PairBatch]):
+    """Hands batch numbers to one process of a distributed run: its rank, its rank + world size, and so on.
+
+    It is a ``DistributedSampler`` because Lightning wraps any other sampler in one of its own, which would hide
+    ``set_epoch`` and shorten the epoch.
+
+    Args:
+        steps: Steps of an epoch, the same on every rank.
+        world_size: Number of processes.
+        rank: Of this process.
+        first: Gives the number of the first step when the first batch is asked for, from that after the epochs so far.
+            By default every epoch has the same batches.
+    """
+
+    def __init__(
+        self, steps: int, *, world_size: int = 1, rank: int = 0, first: Callable[[int], int] | None = None
+    ) -> None:
+        super().__init__(range(steps * world_size), num_replicas=world_size, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:  # type: ignore[override]
+        first = self.first(self.epoch * len(self)) if self.first is not None else 0
+        for step in range(first, first + len(self)):
+            yield step * self.num_replicas + self.rank
+
+
+class BatchLoader(DataLoader[PairBatch]):
+    """A loader that tells Lightning that a run may go on in the middle of an epoch.
+
+    Which batch comes next is known to whoever gave the sampler its ``first``, so there is no state to keep.
+    """
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing."""

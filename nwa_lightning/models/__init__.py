@@ -1,0 +1,1 @@
+"""Models of edit distance: distances, losses, metrics, baselines, export."""

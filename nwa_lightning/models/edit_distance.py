@@ -1,0 +1,234 @@
+"""EditDistanceModel: an encoder, a distance and a loss, with or without Needleman-Wunsch Attention."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, Final, Literal, get_args
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.errors import InputError
+from nwa_lightning.models.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance, suitable_power
+from nwa_lightning.models.losses import (
+    LossName,
+    absolute_loss,
+    chi_square_loss,
+    edit_distance_loss,
+    poisson_loss,
+    triplet_loss,
+)
+from nwa_lightning.models.metrics import distance_metrics
+from nwa_lightning.nwa.heads import FeatureHead
+from nwa_lightning.nwa.loss import Weight, captured_embeddings, eval_no_grad
+from nwa_lightning.nwa.mixin import NWAMixin
+from nwa_lightning.optim.muon import Muon
+from nwa_lightning.optim.schedules import cosine_factor, inverse_sqrt_factor
+from nwa_lightning.sequences.alphabet import SOS
+
+#: Names by which the command line knows the optimizers.
+OptimizerName = Literal["muon", "radam"]
+
+#: What is published and no default of ``EditDistanceModel``.
+PUBLISHED: Final[dict[str, Any]] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1}
+
+
+class EditDistanceModel(NWAMixin, LightningModule):
+    """Embeds sequences so that the distance of two embeddings is their edit distance over the length.
+
+    Any distance goes with any loss. As published: hyperbolic and squared (NeuroSEED), squared and chi_square (DSEE),
+    squared and poisson (Wei et al., 2023), euclidean and triplet (CNN-ED).
+
+    Logged: ``train/loss``, ``train/encoder_loss``, ``train/nwa_loss``; and ``rmse``, ``rmse_homologous``, ``r2``,
+    ``spearman`` under ``val/`` and ``test/``.
+
+    Args:
+        encoder: From tokens to embeddings.
+        nwa_weight: lambda, the weight of the NWA term; auto keeps the term at a tenth of the encoder loss; null trains
+            without it.
+        nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
+        lr: Highest learning rate of the encoder and the distance.
+        nwa_lr: Highest learning rate of the NWA head; published are 0.001, with RAdam.
+        schedule: What follows the linear warm-up: half a cosine down to 0, or the paper's 1/sqrt.
+        warmup: Share of all steps spent on the warm-up.
+        homologous: K, the most edits between homologous sequences, for ``rmse_homologous``.
+        distance: Of the embeddings, as a fraction of the length: see ``nwa_lightning.distances``.
+        loss: squared or absolute error as a fraction of the length, chi_square or poisson regression of the edits, or
+            triplet, which is the order of a sequence's partners plus the absolute error: see
+            ``nwa_lightning.losses``.
+        radius: Of the sphere of the hyperbolic distance, to begin with. Where most sequences have nothing in common, as
+            strands of DNA storage, one near 1, such as 0.98, lowers the error by far.
+        power: Of the hyperbolic distance, which it bends towards edit distance; 1 is the published one, and null is what suits
+            the dimension: 1 up to 32, 1.25 for 64, 1.5 from 128 on.
+        nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from what it returns,
+            ``(U, channels, S)`` or ``(U, S, channels)``, without a decoder; null draws it from the embeddings, as published.
+        nwa_channels: Of these features.
+        optimizer: muon, which learns in fewer steps (see ``nwa_lightning.muon``), or radam, as published.
+
+    Raises:
+        InputError: If there is no such distance, loss or optimizer, the radius is not between 0 and 1, the power is less
+            than 1, or the part of the model does not return such features.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        nwa_weight: Weight | None = 1e-5,
+        nwa_temperature: float = 1.0,
+        lr: float = 0.01,
+        nwa_lr: float = 0.01,
+        schedule: Literal["cosine", "inverse_sqrt"] = "cosine",
+        warmup: float = 0.1,
+        homologous: int = 40,
+        distance: DistanceName = "hyperbolic",
+        loss: LossName = "squared",
+        radius: float = RADIUS,
+        power: float | None = None,
+        nwa_features: str | None = None,
+        nwa_channels: int = 64,
+        optimizer: OptimizerName = "muon",
+    ) -> None:
+        for name, value, known in (
+            ("distance", distance, DISTANCES),
+            ("loss", loss, get_args(LossName)),
+            ("optimizer", optimizer, get_args(OptimizerName)),
+        ):
+            if value not in known:
+                raise InputError(f"{name}: expected one of {', '.join(known)}, found {value!r}; name one of them")
+        super().__init__(
+            nwa_embedding_dim=encoder.embedding_dim if nwa_features is None else nwa_channels,
+            nwa_max_length=encoder.max_length,
+            nwa_weight=nwa_weight,
+            nwa_temperature=nwa_temperature,
+            nwa_features=nwa_features,
+        )
+        self.save_hyperparameters(ignore="encoder")  # a module has no place among plain hyper-parameters
+        if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
+            self.save_hyperparameters()
+        self.encoder = encoder
+        if power is None:
+            power = suitable_power(encoder.embedding_dim)
+        self.distance = HyperbolicDistance(radius, power) if distance == "hyperbolic" else DISTANCES[distance]()
+        self.loss = loss
+        self.length = encoder.max_length
+        self.lr = lr
+        self.nwa_lr = nwa_lr
+        self.schedule = schedule
+        self.warmup = warmup
+        self.optimizer = optimizer
+        if nwa_features is not None:
+            self._check_features(nwa_features)
+        self.val_metrics = distance_metrics(homologous).clone(prefix="val/")
+        self.test_metrics = distance_metrics(homologous).clone(prefix="test/")
+
+    def _check_features(self, name: str) -> None:
+        """Try the named part on two sequences without bases: now, and not in the first step."""
+        tokens = torch.full((2, 1), SOS)
+        try:
+            with eval_no_grad(self.encoder), captured_embeddings(self, name) as outputs:
+                self.encode(tokens)
+            if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
+                raise TypeError(f"Expected {name} to return one tensor, once; name another part of the model.")
+            if isinstance(self.nwa_head, FeatureHead):
+                self.nwa_head(outputs[0], torch.zeros(2), torch.tensor([[0, 1]]), 1)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"nwa_features, nwa_channels: {error}") from None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(U, m)`` embeddings of ``(U, L)`` tokens."""
+        return self.encode(tokens)
+
+    def predicted_edits(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
+        """Predicted edit distances, in edits.
+
+        Args:
+            embeddings: ``(U, m)``.
+            pairs: ``(P, 2)`` rows of ``embeddings``.
+
+        Returns:
+            ``(P,)``.
+        """
+        return self.length * self._distance(embeddings, pairs)
+
+    def _distance(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
+        # index_select and not indexing: its gradient adds up in a fixed order, so a run can be repeated bit for bit.
+        distance: Tensor = self.distance(*(embeddings.index_select(0, side) for side in pairs.unbind(1)))
+        return distance
+
+    def on_train_batch_start(self, batch: PairBatch, batch_idx: int) -> None:
+        """Before the first step, warn of a sphere that is too small for sequences that have nothing in common."""
+        if batch_idx or self.global_step or not isinstance(self.distance, HyperbolicDistance) or not len(batch.pairs):
+            return
+        some = batch.distance[:10_000].float()  # quantile takes no more than 16 million
+        low, middle, high = some.quantile(some.new_tensor([0.25, 0.5, 0.75]))
+        if self.distance.radius < 0.9 and high - low < 0.1 * middle:
+            rank_zero_warn(
+                f"Half of the first edit distances are {low:.0f} to {high:.0f}, as of sequences that have nothing in common. "
+                f"From a radius of {self.distance.radius:.2f} the error on such may be worse than a constant's; set the radius "
+                f"to 0.98 (--model.radius 0.98)."
+            )
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""
+        embeddings, mapped = self._encode_for_map(batch.tokens)
+        encoder_loss = self._encoder_loss(self._distance(embeddings, batch.pairs), batch)
+        loss: Tensor = encoder_loss + self.nwa_loss(mapped, batch, encoder_loss)
+        self._log_losses(encoder_loss.detach(), loss.detach(), len(batch.pairs))
+        return loss
+
+    def _encoder_loss(self, predicted: Tensor, batch: PairBatch) -> Tensor:
+        """The loss of ``(P,)`` predicted distances, in units of the length."""
+        if self.loss == "absolute":
+            return absolute_loss(predicted, batch.distance, self.length)
+        if self.loss == "chi_square":
+            return chi_square_loss(self.length * predicted, batch.distance)
+        if self.loss == "poisson":
+            return poisson_loss(self.length * predicted, batch.distance)
+        if self.loss == "triplet":
+            return triplet_loss(predicted, batch.distance, batch.pairs, self.length)
+        return edit_distance_loss(predicted, batch.distance, self.length)
+
+    # Lightning's logging cannot be traced by torch.compile.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _log_losses(self, encoder_loss: Tensor, loss: Tensor, pairs: int) -> None:
+        self.log_dict({"train/encoder_loss": encoder_loss, "train/loss": loss}, batch_size=pairs)
+
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Feed the ``val/`` metrics."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Feed the ``test/`` metrics."""
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: PairBatch, stage: Literal["val", "test"]) -> None:
+        metrics = self.val_metrics if stage == "val" else self.test_metrics
+        predicted = self.predicted_edits(self.encode(batch.tokens), batch.pairs)
+        metrics.update(preds=predicted, target=batch.distance.to(predicted.dtype), length=batch.longest)
+        self.log_dict(metrics, prog_bar=stage == "val", batch_size=len(batch.pairs))
+
+    def predict_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """``(U, m)`` embeddings."""
+        return self.encode(batch.tokens)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Muon or RAdam with one learning rate for the encoder and one for the head, stepped by the schedule every batch."""
+        groups = self.nwa_param_groups(lr=self.lr, nwa_lr=self.nwa_lr)
+        # foreach: a third of the time of the default loop over parameters, on the CPU too
+        optimizer = Muon(groups) if self.optimizer == "muon" else torch.optim.RAdam(groups, foreach=True)
+        total = self.trainer.estimated_stepping_batches
+        steps = 10_000 if math.isinf(total) else int(total)
+        warmup = max(1, round(self.warmup * steps))
+        factor: Any = (
+            partial(cosine_factor, warmup=warmup, total=steps)
+            if self.schedule == "cosine"
+            else partial(inverse_sqrt_factor, warmup=warmup)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}

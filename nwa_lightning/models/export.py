@@ -1,0 +1,210 @@
+"""``nwa export``: the encoder of a checkpoint, in files that need no trainer, and one that needs torch alone."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.errors import InputError
+from nwa_lightning.models.distances import DISTANCES
+from nwa_lightning.models.edit_distance import EditDistanceModel
+from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS
+
+WEIGHTS: Final = "encoder.safetensors"
+CONFIG: Final = "config.json"
+PROGRAM: Final = "encoder.pt2"
+
+
+def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
+    """Write the encoder of a checkpoint of ``nwa fit``, without the NWA head, and print what was written.
+
+    ``encoder.safetensors`` holds the weights. ``config.json`` holds the class of the encoder and its arguments, the codes
+    of the letters and the learnt distance. ``encoder.pt2`` is a program for ``torch.export.load`` from
+    ``(U, max_length + 1)`` int64 tokens, for any U, to ``(U, m)`` embeddings.
+
+    Where the encoder of a model is no ``Encoder``, it cannot be built without that model: ``config.json`` then holds the
+    hyper-parameters of the model, and there is no ``encoder.pt2``.
+
+    Args:
+        checkpoint: Read without pickle.
+        folder: Where to write; made if missing.
+        version: Of this package, for ``config.json``.
+
+    Raises:
+        InputError: If the checkpoint cannot be used, or the folder cannot be written.
+    """
+    hyper_parameters, state = _read_checkpoint(checkpoint)
+    weights = _below("encoder", state)
+    if not weights:
+        raise InputError(
+            f"{checkpoint}: expected the weights of a submodule named encoder, found none; give the encoder of the model "
+            f"that name"
+        )
+    files: dict[str, bytes] = {}
+    config: dict[str, Any] = {"package": "nwa-lightning", "version": version}
+    missing = "the checkpoint does not tell how to build its encoder, which is no nwa_lightning.Encoder"
+    spec = hyper_parameters.get("encoder")
+    if isinstance(spec, dict) and "class_path" in spec:
+        encoder = _build_encoder(spec, weights, checkpoint)
+        config |= {
+            "encoder": {"class_path": spec["class_path"], "init_args": spec.get("init_args", {})},
+            "max_length": encoder.max_length,
+            "embedding_dim": encoder.embedding_dim,
+            "tokens": {"padding": PADDING, "sos": SOS, "letters": _letters(encoder.vocabulary)},
+        }
+        if issubclass(_import_class(str(hyper_parameters.get("_class_path")), checkpoint), EditDistanceModel):
+            name = hyper_parameters.get("distance", "hyperbolic")
+            config["distance"] = _describe_distance(name, _below("distance", state), encoder.max_length, checkpoint)
+        try:
+            files[PROGRAM] = _program(encoder)
+        except Exception as error:  # torch.export raises what tracing somebody's forward leads to
+            missing = f"torch.export cannot trace {type(encoder).__name__} ({_one_line(error)})"
+    else:
+        config["hyper_parameters"] = hyper_parameters
+    files[CONFIG] = f"{json.dumps(config, indent=2, default=str)}\n".encode()
+    files[WEIGHTS] = safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise InputError(f"--to {folder}: {error.strerror}; name a folder that can be written") from None
+    print(f"written: {', '.join(str(folder / name) for name in sorted(files))}")
+    if PROGRAM not in files:
+        print(f"not written: {PROGRAM}, because {missing}")
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """Rebuild the encoder that ``nwa export`` wrote, in evaluation mode on the CPU.
+
+    Importing the class that ``config.json`` names runs its module: load what you trust.
+
+    Args:
+        folder: With ``encoder.safetensors`` and ``config.json``.
+
+    Raises:
+        InputError: If a file is missing or damaged, or the class is no ``Encoder``.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text())
+        weights = safetensors.torch.load_file(Path(folder) / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: expected {CONFIG} and {WEIGHTS} as `nwa export` writes them, found neither or a damaged one "
+            f"({_one_line(error)}); export the checkpoint again"
+        ) from None
+    spec = config.get("encoder") if isinstance(config, dict) else None
+    if not isinstance(spec, dict) or "class_path" not in spec:
+        raise InputError(
+            f"{path}: expected the class of the encoder, found none; build the encoder by your own code and load {WEIGHTS} "
+            f"into it"
+        )
+    return _build_encoder(spec, weights, path)
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Hyper-parameters and state of a Lightning checkpoint."""
+    if not path.is_file():
+        raise InputError(
+            f"--ckpt_path {path}: expected a checkpoint, found no such file; name one that `nwa fit` wrote"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises what the bytes lead to
+        raise InputError(
+            f"{path}: expected a checkpoint of tensors and plain values, found another file ({_one_line(error)}); name one "
+            f"that `nwa fit` wrote"
+        ) from None
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: expected a Lightning checkpoint, found no state_dict; name one that `nwa fit` wrote")
+    if not checkpoint.get("hyper_parameters"):
+        raise InputError(
+            f"{path}: expected the hyper-parameters of the model, found none; call self.save_hyperparameters() in its "
+            f"__init__ and train by `nwa fit`"
+        )
+    return checkpoint["hyper_parameters"], state
+
+
+def _below(module: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a state that belongs to a submodule, by the names it has there."""
+    prefix = f"{module}."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _build_encoder(spec: dict[str, Any], weights: dict[str, Tensor], source: Path) -> Encoder:
+    class_path = str(spec["class_path"])
+    found = _import_class(class_path, source)
+    if not issubclass(found, Encoder):
+        raise InputError(
+            f"{source}: expected a subclass of nwa_lightning.Encoder, found {class_path}; derive it from Encoder"
+        )
+    try:
+        encoder = found(**spec.get("init_args", {}))
+        encoder.load_state_dict(weights)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{source}: expected arguments and weights of {class_path}, found others ({_one_line(error)}); use the "
+            f"version of the class that was trained"
+        ) from None
+    return encoder.eval()
+
+
+def _import_class(class_path: str, source: Path) -> type:
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if not isinstance(found, type):
+        raise InputError(
+            f"{source}: expected a class that can be imported, found {class_path}; run where its module is on the path "
+            f"(PYTHONPATH)"
+        )
+    return found
+
+
+def _letters(vocabulary: int) -> dict[str, int] | None:
+    """Codes of the letters; of equally large alphabets together (T and U are one code); None for an unknown size."""
+    known = [alphabet.letters for alphabet in ALPHABETS.values() if alphabet.size == vocabulary]
+    return {letter: code for letters in known for code, letter in enumerate(letters, FIRST_LETTER)} or None
+
+
+def _describe_distance(name: str, state: dict[str, Tensor], length: int, source: Path) -> dict[str, Any]:
+    """Name, formula and learnt numbers."""
+    if name not in DISTANCES:
+        raise InputError(
+            f"{source}: expected one of the distances {', '.join(DISTANCES)}, found {name!r}; use the version that was "
+            f"trained"
+        )
+    distance = DISTANCES[name]()
+    distance.load_state_dict(state)
+    return {"name": name, **distance.numbers(), "length": length, "predicted_edits": distance.formula}
+
+
+def _program(encoder: Encoder) -> bytes:
+    """The encoder as a saved ``torch.export`` program."""
+    tokens = torch.full((2, encoder.max_length + 1), PADDING)
+    tokens[:, 0] = SOS
+    # Without gradients, so that a caller may turn the embeddings into an array.
+    program = torch.export.export(
+        encoder.requires_grad_(False), (tokens,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    return file.getvalue()
+
+
+def _one_line(error: Exception) -> str:
+    """The first two lines of a message as one: the first alone may only say where something failed."""
+    return " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__

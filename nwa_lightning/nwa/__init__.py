@@ -1,0 +1,1 @@
+"""Needleman-Wunsch Attention as an add-on: the loss, and the ways to attach it to a model."""

@@ -1,0 +1,140 @@
+"""Pictures: an attention map beside its Needleman-Wunsch matrix, and predicted against true edit distances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from nwa_lightning.alignment import PUBLISHED_SCORES, Kind, Scores, edit_distances, nw_matrix, optimal_path
+from nwa_lightning.nwa.functional import nw_target
+
+#: Titles of what a map was taught.
+_TARGETS: dict[Kind, str] = {
+    "prefix": "target: row softmax of the matrix",
+    "best_through": "target: row softmax of whole alignments",
+}
+
+#: Letters of a name that a label has room for.
+_LONGEST_NAME = 32
+
+
+def _figure(columns: int, height: float = 4.4) -> Figure:
+    """A figure that belongs to no window system and to no global list, so nothing has to be closed."""
+    figure = Figure(figsize=(4.6 * columns, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def attention_figure(
+    attention: NDArray[np.float32],
+    first: str,
+    second: str,
+    *,
+    names: tuple[str, str] = ("first sequence", "second sequence"),
+    scores: Scores = PUBLISHED_SCORES,
+    temperature: float = 1.0,
+    kind: Kind = "prefix",
+) -> Figure:
+    """Draw an attention map beside what it was taught, with the optimal alignment as a line over all panels.
+
+    Args:
+        attention: ``(n1 + 1, n2 + 1)`` map, rows of the first sequence, columns of the second, ``<sos>`` leading both.
+        first: The sequence of the rows, n1 letters.
+        second: The sequence of the columns, n2 letters.
+        names: Of the two sequences.
+        scores: Of the Needleman-Wunsch matrix.
+        temperature: Divides the scores of the matrix before its row softmax.
+        kind: Of the matrix that was the target, as in ``nw_matrices``.
+
+    Returns:
+        Three panels: the map and the row softmax of the target's matrix, in one colour scale, and the Needleman-Wunsch
+        matrix.
+
+    Raises:
+        ValueError: If the map is of another shape.
+    """
+    shape = (len(first) + 1, len(second) + 1)
+    if attention.shape != shape:
+        raise ValueError(
+            f"Expected a map of shape {shape} for {len(first)} and {len(second)} letters but got {attention.shape}; cut "
+            f"it to the lengths of the sequences, <sos> included."
+        )
+    matrix = nw_matrix(first, second, **scores._asdict())
+    taught = nw_matrix(first, second, **scores._asdict(), kind=kind)
+    target = nw_target(torch.from_numpy(taught)[None], temperature=temperature)[0].numpy()
+    path = optimal_path(first, second, matrix, **scores._asdict())
+    edits = int(edit_distances([first.upper(), second.upper()], [[0, 1]])[0])
+    names = (_short(names[0]), _short(names[1]))
+
+    figure = _figure(3, height=5.6)
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    # A root instead of a straight scale shows what is faint; the sharpest rows are few.
+    norm = PowerNorm(0.5, vmin=0.0, vmax=float(np.quantile(target, 0.999)))
+    fill: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
+    shown = (("attention map", attention), (_TARGETS[kind], target))
+    for axis, (title, image) in zip(axes, shown, strict=False):
+        drawn = axis.imshow(image, cmap="magma", norm=norm, **fill)
+        axis.set_title(title)
+    below: dict[str, Any] = {"location": "bottom", "aspect": 40, "pad": 0.03}
+    figure.colorbar(
+        drawn, ax=axes[:2], label="probability within a row", extend="max", shrink=0.6, ticks=MaxNLocator(5), **below
+    )
+    heights = axes[2].imshow(matrix, cmap="magma", **fill)
+    axes[2].set_title("Needleman-Wunsch matrix")
+    figure.colorbar(heights, ax=axes[2], label="score", shrink=0.9, ticks=MaxNLocator(5), **below)
+    for axis in axes:
+        axis.plot(path[:, 1], path[:, 0], color="deepskyblue", linewidth=0.6, label="optimal alignment")
+        axis.set_xlabel(f"{names[1]} (bases)", parse_math=False)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_locator(MaxNLocator(6, integer=True))
+            side.set_major_formatter(FuncFormatter(_position))
+    axes[0].set_ylabel(f"{names[0]} (bases)", parse_math=False)
+    axes[0].legend(loc="upper right", facecolor="black", edgecolor="none", labelcolor="white")
+    figure.suptitle(
+        f"{names[0]} and {names[1]}: edit distance {edits} of {max(shape) - 1} bases",
+        fontsize="large",
+        parse_math=False,
+    )
+    return figure
+
+
+def _position(place: float, _number: int | None = None) -> str:
+    return "<sos>" if place == 0 else f"{place:g}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+
+
+def prediction_figure(predicted: dict[str, NDArray[np.float32]], distance: NDArray[np.int64]) -> Figure:
+    """Draw predicted against true edit distances.
+
+    Args:
+        predicted: For each model its ``(P,)`` predictions, in edits; those that are no finite numbers are left out.
+        distance: ``(P,)`` edit distances, in edits.
+
+    Returns:
+        One panel per model, coloured by the number of pairs.
+    """
+    figure = _figure(len(predicted))
+    axes = np.atleast_1d(figure.subplots(1, len(predicted), sharex=True, sharey=True))
+    top = float(max(distance.max(), *(values[np.isfinite(values)].max(initial=0) for values in predicted.values())))
+    for axis, (name, values) in zip(axes, predicted.items(), strict=True):
+        shown = np.isfinite(values)
+        bins = axis.hexbin(
+            distance[shown], values[shown], gridsize=60, extent=(0, top, 0, top), bins="log", mincnt=1, cmap="viridis"
+        )
+        if not shown.any():
+            bins.set_norm(LogNorm(1, 10))  # there are no numbers that it could take its scale from
+        axis.plot([0, top], [0, top], color="black", linewidth=0.8)
+        axis.set(title=name, xlabel="edit distance (edits)", xlim=(0, top), ylim=(0, top), aspect="equal")
+        figure.colorbar(bins, ax=axis, label="pairs", shrink=0.8)
+    axes[0].set_ylabel("predicted (edits)")
+    return figure

@@ -1,0 +1,142 @@
+"""Sets of sequences by name: those that come with the package, those made when asked for, and files by path."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwa_lightning.errors import InputError
+from nwa_lightning.sequences.alphabet import DNA, Alphabet
+from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.io import read_records
+from nwa_lightning.sequences.simulate.dna_storage import storage_strands
+from nwa_lightning.sequences.simulate.tree import evolve_tree
+
+OnInvalid = Literal["error", "drop"]
+
+#: Names of the built-in sets and their files under ``nwa_lightning/sequences/builtin``.
+BUILT_IN: Final[dict[str, str]] = {"human16s": "human16s.txt.gz"}
+
+#: Names of the sets that are made when asked for; a size may follow, as in ``tree:2000`` or ``tree:2000x100``.
+SIMULATED: Final = ("tree", "storage")
+
+#: Sequences and bases of a simulated set whose name gives no size; as many as in human16s.
+STANDARD_SIZE: Final = (9200, 150)
+
+#: Noisy copies of each strand in the set ``storage``.
+STORAGE_COPIES: Final = 10
+
+
+def load_sequences(
+    source: str | Path, alphabet: Alphabet = DNA, *, on_invalid: OnInvalid = "error", minimum: int = 1
+) -> Sequences:
+    """Read or make a built-in set by name, or read a file by path.
+
+    Args:
+        source: A name in ``BUILT_IN``, one in ``SIMULATED`` with a size or without, or the path of a FASTA, FASTQ or
+            one-sequence-per-line file, compressed or not. The content tells the format, not the file's name. A string
+            that is a name is never a path, and a ``Path`` is never a name: write ``./tree`` for the file ``tree``.
+        alphabet: Letters that may occur, in upper or lower case.
+        on_invalid: ``"error"`` stops at the first sequence with another letter; ``"drop"`` leaves such sequences out
+            and warns once, with their number.
+        minimum: How many sequences the caller needs.
+
+    Returns:
+        The sequences in the order of the file, duplicates included.
+
+    Raises:
+        InputError: If the file is missing, empty, damaged, holds a letter outside the alphabet, or too few sequences,
+            or if the size of a simulated set cannot be had.
+    """
+    codes: list[NDArray[np.uint8]] = []
+    names: list[str] = []
+    dropped: list[str] = []
+    path, records = _find(source)
+    for name, place, sequence in records:
+        if not sequence:
+            raise InputError(f"{path}: {place}: the sequence is empty; remove the record")
+        try:
+            codes.append(alphabet.encode(sequence))
+            names.append(name)
+        except InputError as error:
+            if on_invalid == "error":
+                raise InputError(
+                    f"{path}: {place}, {error}; choose another alphabet, or drop such sequences (on_invalid='drop')"
+                ) from None
+            dropped.append(place)
+    if dropped:
+        warnings.warn(
+            f"{path}: dropped {len(dropped)} of {len(dropped) + len(codes)} sequences with letters outside "
+            f"{alphabet.letters}, the first at {dropped[0]}",
+            stacklevel=2,
+        )
+    if len(codes) < minimum:
+        raise InputError(f"{path}: expected at least {minimum} sequences, found {len(codes)}; give a larger file")
+    return Sequences.from_codes(codes, names)
+
+
+def _find(source: str | Path) -> tuple[str | Path, Iterator[tuple[str, str, str]]]:
+    """What to call the source in messages, and its records as ``_records`` yields them."""
+    kind, colon, _ = source.partition(":") if isinstance(source, str) else ("", "", "")
+    if kind in BUILT_IN and colon:
+        raise InputError(f"{source}: expected {kind} without a size, which is fixed; choose one by train_size")
+    if kind not in BUILT_IN and kind not in SIMULATED:
+        path = Path(source)
+        if not path.is_file():
+            known = ", ".join([*BUILT_IN, *SIMULATED])
+            raise InputError(f"{path}: expected a file or the name of a built-in set ({known}), found neither")
+        return path, read_records(path)
+    if Path(source).exists():
+        warnings.warn(
+            f"{source}: taking the built-in set, not the file of that name; write ./{source} for the file", stacklevel=3
+        )
+    if kind in BUILT_IN:
+        path = Path(str(files("nwa_lightning.sequences") / "builtin" / BUILT_IN[kind]))
+        return path, read_records(path)
+    return source, _simulated_records(str(source))
+
+
+def simulated_set(name: str) -> Sequences:
+    """Make a simulated set by its name: ``tree`` or ``storage``, with a size or without; the seed is always 0.
+
+    Args:
+        name: Such as ``tree``, ``tree:2000`` (sequences) or ``tree:2000x100`` (sequences x bases).
+
+    Returns:
+        The sequences; those of ``storage`` are 10 noisy copies of each strand, of the last one as many as are asked for.
+
+    Raises:
+        InputError: If the size cannot be read, or no such set can be made.
+    """
+    kind, colon, size = name.partition(":")
+    numbers = re.fullmatch(r"([1-9][0-9]{0,8})(?:x([1-9][0-9]{0,8}))?", size, re.ASCII) if colon else None
+    if kind not in SIMULATED or (colon and numbers is None):
+        raise InputError(
+            f"{name}: expected {' or '.join(SIMULATED)}, alone or with a number of sequences and perhaps of bases, such as "
+            f"{SIMULATED[0]}:2000 or {SIMULATED[0]}:2000x100; for a file of that name write ./{name}"
+        )
+    count, length = STANDARD_SIZE
+    if numbers is not None:
+        count = int(numbers[1])
+        length = int(numbers[2] or length)
+    try:
+        if kind == "tree":
+            return evolve_tree(count, length)
+        whole = storage_strands(-(-count // STORAGE_COPIES), STORAGE_COPIES, length)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return whole.take(np.arange(count))
+
+
+def _simulated_records(name: str) -> Iterator[tuple[str, str, str]]:
+    """Make a set and yield it like a file, so that another alphabet reads its letters like those of a file."""
+    made = simulated_set(name)
+    for number in range(len(made)):
+        yield str(made.names[number]), f"sequence {number + 1}", DNA.decode(made.codes[number])

@@ -1,0 +1,115 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed
+from scipy.stats import spearmanr
+from torch.multiprocessing import spawn
+
+from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
+from nwa_lightning.models.metrics import LengthRMSE, distance_metrics, evaluate
+
+
+def pairs(count=200):
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 90, (count,), generator=generator).float()
+    preds = target + 9 * torch.randn(count, generator=generator)
+    length = torch.randint(90, 150, (count,), generator=generator)
+    return preds, target, length
+
+
+def expected(preds, target, length):
+    preds, target, length = (values.numpy().astype(np.float64) for values in (preds, target, length))
+    errors = (preds - target) / length
+    near = target <= 40
+    return {
+        "rmse": 100 * np.sqrt(np.mean(errors**2)),
+        "rmse_homologous": 100 * np.sqrt(np.mean(errors[near] ** 2)),
+        "r2": 1 - np.sum((preds - target) ** 2) / np.sum((target - target.mean()) ** 2),
+        "spearman": spearmanr(preds, target).statistic,
+    }
+
+
+def test_over_batches_of_different_sizes_the_metrics_are_those_of_all_pairs():
+    values = pairs()
+    metrics = distance_metrics()
+    for part in ((0, 3), (3, 3), (3, 150), (150, 200)):
+        metrics.update(
+            **dict(zip(("preds", "target", "length"), (value[slice(*part)] for value in values), strict=True))
+        )
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found == pytest.approx(expected(*values), rel=1e-4)
+
+
+def test_as_many_pairs_as_a_test_set_has_with_few_different_distances():
+    """As between random strands; sums of their ranks do not fit 32 bits, and the mean is 30 times the spread."""
+    generator = torch.Generator().manual_seed(0)
+    target = (83 + 3 * torch.randn(224_250, generator=generator)).round()
+    target[:9] = 30
+    preds = target + 3 * torch.randn(len(target), generator=generator)
+    values = preds, target, torch.full((len(target),), 152)
+    metrics = distance_metrics()
+    for batch in zip(*(value.split(44_850) for value in values), strict=True):
+        metrics.update(**dict(zip(("preds", "target", "length"), batch, strict=True)))
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found == pytest.approx(expected(*values), rel=1e-4, abs=2e-4)
+
+
+def test_homologous_is_at_most_k():
+    metric = LengthRMSE(40)
+    metric.update(torch.tensor([41.0, 42.0]), torch.tensor([40.0, 41.0]), torch.tensor([100, 100]))
+    assert metric.compute().item() == pytest.approx(1.0)
+
+
+def test_first_batch_of_homologous_pairs_only():
+    """Both errors are equal after it; they must still part ways later."""
+    metrics = distance_metrics()
+    for target in ([10.0, 20.0], [80.0, 90.0]):
+        target = torch.tensor(target)
+        metrics.update(preds=target + target / 10, target=target, length=torch.tensor([100, 100]))
+    found = metrics.compute()
+    assert found["rmse"] > 2 * found["rmse_homologous"]
+
+
+def _process(rank, path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    values = pairs()
+    part = slice(0, 150) if rank == 0 else slice(150, None)
+    metrics = distance_metrics()
+    for _ in range(2 if rank else 1):  # a process with one batch more, and that one empty
+        metrics.update(preds=values[0][part], target=values[1][part], length=values[2][part])
+        part = slice(0, 0)
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found == pytest.approx(expected(*values), rel=1e-4)
+    torch.distributed.destroy_process_group()
+
+
+def test_over_two_processes(tmp_path):
+    spawn(_process, args=(tmp_path / "rendezvous",), nprocs=2)
+
+
+def test_constant_baseline_has_no_skill(data):
+    batches = list(data.test_dataloader())
+    baseline = ConstantBaseline().fit(batches)
+    distance = torch.cat([batch.distance for batch in batches]).float()
+    assert baseline(batches[0]).unique().item() == pytest.approx(distance.mean().item())
+    assert evaluate(baseline, batches)["r2"] == pytest.approx(0, abs=1e-6)
+
+
+def test_kmer_baseline(data):
+    batches = list(data.test_dataloader())
+    baseline = KmerBaseline(data.vocabulary, k=2).fit(batches)
+    counts = baseline.counts(batches[0].tokens)
+    for row, length, tokens in zip(counts, batches[0].lengths, batches[0].tokens, strict=True):
+        letters = (tokens[1 : length + 1] - 2).tolist()
+        slow = torch.zeros(16)
+        for one, two in pairwise(letters):
+            slow[one + 4 * two] += 1
+        assert torch.equal(row, slow)
+    sides = [(counts[pair[0]] - counts[pair[1]]).norm().item() for pair in batches[0].pairs]
+    slope, intercept = np.polyfit(sides, batches[0].distance.numpy(), 1)
+    one = KmerBaseline(data.vocabulary, k=2).fit(batches[:1])
+    assert one(batches[0]).tolist() == pytest.approx((slope * np.array(sides) + intercept).tolist(), rel=1e-4)
+    assert KmerBaseline(22).k == 2
+    assert evaluate(baseline, batches)["rmse"] < evaluate(ConstantBaseline().fit(batches), batches)["rmse"]
