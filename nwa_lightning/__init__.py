@@ -6,7 +6,8 @@ from nwa_lightning.alignment import edit_distances, nw_matrices, nw_matrix
 from nwa_lightning.callbacks.map_logger import AttentionMapLogger
 from nwa_lightning.callbacks.weight_schedule import NWAWeightSchedule
 from nwa_lightning.data.augment import Augment
-from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.batch import PairBatch, pair_batch
+from nwa_lightning.data.collate import CollatedBatch, NWACollate
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.cnned import CNNED
@@ -38,8 +39,12 @@ from nwa_lightning.models.functional import (
 from nwa_lightning.nwa.callback import NWACallback
 from nwa_lightning.nwa.functional import nw_target, row_jsd
 from nwa_lightning.nwa.heads import FeatureHead, NWAHead
+from nwa_lightning.nwa.loss import NWALoss
 from nwa_lightning.nwa.mixin import NWAMixin
 from nwa_lightning.optim.muon import Muon
+from nwa_lightning.sequences.alphabet import Alphabet
+from nwa_lightning.sequences.catalog import load_sequences
+from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.simulate.dna_storage import storage_strands
 from nwa_lightning.sequences.simulate.tree import evolve_tree
 
@@ -49,8 +54,10 @@ __all__ = [
     "CNNED",
     "DSEECNN",
     "SENSE",
+    "Alphabet",
     "AttentionMapLogger",
     "Augment",
+    "CollatedBatch",
     "CosineDistance",
     "EditDistanceModel",
     "Encoder",
@@ -65,14 +72,17 @@ __all__ = [
     "ManhattanDistance",
     "Muon",
     "NWACallback",
+    "NWACollate",
     "NWADataModule",
     "NWAHead",
+    "NWALoss",
     "NWAMixin",
     "NWAWeightSchedule",
     "NeuroSEEDCNN",
     "NeuroSEEDTransformer",
     "PairBatch",
     "ResidualCNN",
+    "Sequences",
     "SquaredEuclideanDistance",
     "__version__",
     "cosine_distance",
@@ -81,10 +91,12 @@ __all__ = [
     "evolve_tree",
     "hyperbolic_distance",
     "load_encoder",
+    "load_sequences",
     "manhattan_distance",
     "nw_matrices",
     "nw_matrix",
     "nw_target",
+    "pair_batch",
     "row_jsd",
     "squared_euclidean_distance",
     "storage_strands",

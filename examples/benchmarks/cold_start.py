@@ -16,8 +16,8 @@ import torch  # noqa: E402
 from lightning.pytorch import Trainer, seed_everything  # noqa: E402
 
 from nwa_lightning import EditDistanceModel, NWADataModule, ResidualCNN  # noqa: E402
-from nwa_lightning.cli.demo import predictor  # noqa: E402
-from nwa_lightning.models.metrics import evaluate  # noqa: E402
+from nwa_lightning.models.edit_distance import predictor
+from nwa_lightning.models.metrics import evaluate
 
 PUBLISHED = 1.52
 

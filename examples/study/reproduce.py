@@ -29,12 +29,11 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nwa_lightning.cli.demo import predictor
 from nwa_lightning.cli.lightning_cli import NWACLI
 from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
-from nwa_lightning.models.edit_distance import PUBLISHED
+from nwa_lightning.models.edit_distance import PUBLISHED, predictor
 from nwa_lightning.models.metrics import evaluate
 from nwa_lightning.plots import prediction_figure
 

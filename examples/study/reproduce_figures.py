@@ -66,7 +66,7 @@ def maps_figure(without: EditDistanceModel, with_nwa: EditDistanceModel, data: N
     rows, columns = (batch.lengths[batch.pairs[number]] + 1).tolist()
     one, two = (data.alphabet.decode(row.numpy().astype(np.uint8)) for row in tokens)
     matrix = nw_matrix(one, two, **data.scores._asdict())
-    target = nw_target(torch.from_numpy(matrix)[None], temperature=with_nwa.nwa_temperature)[0]
+    target = nw_target(torch.from_numpy(matrix)[None], temperature=with_nwa.nwa.temperature)[0]
     with torch.inference_mode():
         attention = with_nwa.nwa_attention(tokens, torch.tensor([[0, 1]]))[0, :rows, :columns]
         features = _feature_map(without, tokens)

@@ -35,8 +35,7 @@ from nwa_lightning import (
     NWAWeightSchedule,
     PairBatch,
 )
-from nwa_lightning.cli.demo import predictor
-from nwa_lightning.models.edit_distance import PUBLISHED
+from nwa_lightning.models.edit_distance import PUBLISHED, predictor
 from nwa_lightning.models.metrics import LengthRMSE, evaluate
 
 TRAIN_SIZE = 1000

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
@@ -18,12 +19,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.batch import PairBatch, pair_batch
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.data.datasets import FixedPairs
 from nwa_lightning.errors import InputError
 from nwa_lightning.nwa.callback import find_nwa
-from nwa_lightning.nwa.loss import eval_no_grad
+from nwa_lightning.nwa.capture import eval_no_grad
 from nwa_lightning.nwa.mixin import NWAMixin
 from nwa_lightning.plots import attention_figure, prediction_figure
 
@@ -87,7 +88,7 @@ class AttentionMapLogger(Callback):
                 f"Expected an NWADataModule but got {'none' if data is None else type(data).__name__}; AttentionMapLogger "
                 f"takes its pairs from there: call trainer.fit(model, datamodule=NWADataModule(...)) or leave it out."
             )
-        if find_nwa(trainer, pl_module).nwa_head is None:
+        if find_nwa(trainer, pl_module).nwa is None:
             raise RuntimeError(
                 "Expected a model with a head but it was built with nwa_weight=None; set a weight (0 will do) or leave out "
                 "AttentionMapLogger."
@@ -143,10 +144,16 @@ class AttentionMapLogger(Callback):
         """The pictures of the chosen pairs, all drawn from one call of the encoder."""
         chosen = batch.pairs[_spread(batch.distance, self.pairs)]
         rows = chosen.reshape(-1)
-        tokens = batch.tokens[rows]
         holder = find_nwa(trainer, pl_module)
-        inputs = tokens.to(pl_module.device), torch.arange(len(rows), device=pl_module.device).reshape(-1, 2)
-        maps = holder.nwa_attention(*inputs) if isinstance(holder, NWAMixin) else holder.attention(*inputs, pl_module)
+        nwa = holder.nwa
+        assert nwa is not None
+        lengths = batch.lengths[rows]
+        places = torch.arange(len(rows)).reshape(-1, 2)
+        # Pairs that share a sequence encode it twice; they are few.
+        made = pair_batch(batch.tokens[rows, 1:], places, lengths=lengths, nwa_batch_size=len(rows))
+        shown = move_data_to_device(made._replace(tokens=batch.tokens[rows]), pl_module.device)
+        maps = holder.nwa_attention(shown) if isinstance(holder, NWAMixin) else holder.attention(shown, pl_module)
+        tokens = batch.tokens[rows]
         letters = [data.alphabet.decode(row) for row in tokens.numpy().astype(np.uint8)]
         # The first validation batch holds the first sequences of the validation set, in its order.
         names = [f"sequence {name}" for name in data.split.val.names[rows.numpy()]]
@@ -158,7 +165,7 @@ class AttentionMapLogger(Callback):
                 letters[two],
                 names=(names[one], names[two]),
                 scores=data.scores,
-                temperature=holder.nwa_temperature,
+                temperature=nwa.temperature,
                 kind=data.nwa_kind,
             )
 

@@ -8,14 +8,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nwa_lightning.errors import InputError
 from nwa_lightning.nwa.callback import find_nwa
-from nwa_lightning.nwa.loss import Weight
 
 
 class NWAWeightSchedule(Callback):
     """Changes lambda, the weight of the NWA term, from step to step: warm-up, hold, decay, then 0.
 
     It works with a ``NWAMixin`` and beside a ``NWACallback``. Lambda climbs linearly to the weight that was set there,
-    stays, and falls linearly to 0. It is logged as ``train/nwa_weight``.
+    stays, and falls linearly to 0. It is logged as ``train/nwa_weight``. With "auto" the weight that is found is scaled.
 
     Args:
         warmup: Optimizer steps of the climb.
@@ -37,10 +36,9 @@ class NWAWeightSchedule(Callback):
         self.warmup = warmup
         self.hold = hold
         self.decay = decay
-        self._full: Weight | None = None
 
     def factor(self, step: int) -> float:
-        """Share of the full weight at an optimizer step, from 0 on."""
+        """Fraction of the full weight at an optimizer step, from 0 on."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         past = 0 if self.hold is None else step - self.warmup - self.hold
@@ -49,26 +47,29 @@ class NWAWeightSchedule(Callback):
         return max(0.0, 1 - (past + 1) / (self.decay + 1))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set lambda for the coming step."""
-        holder = find_nwa(trainer, pl_module)
-        if self._full is None:
-            self._full = holder.nwa_weight
-        if self._full is None or self._full == "auto":
+        """Set lambda for the coming step.
+
+        Raises:
+            RuntimeError: If the model has no head.
+        """
+        nwa = find_nwa(trainer, pl_module).nwa
+        if nwa is None:
             raise RuntimeError(
-                f"Expected a number that NWAWeightSchedule can scale but nwa_weight is {self._full!r}; set one or leave out "
-                f"NWAWeightSchedule."
+                "Expected a model with a head but it was built with nwa_weight=None; set a weight or leave out NWAWeightSchedule."
             )
-        holder.nwa_weight = self._full * self.factor(trainer.global_step)
-        pl_module.log("train/nwa_weight", holder.nwa_weight)
+        nwa.factor = self.factor(trainer.global_step)
+        if nwa.auto is None:
+            pl_module.log("train/nwa_weight", nwa.factor * float(nwa.weight))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the full weight back."""
-        find_nwa(trainer, pl_module).nwa_weight = self._full
+        self._restore(trainer, pl_module)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The full weight."""
-        return {"full": self._full}
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the full weight back, also after an interruption."""
+        self._restore(trainer, pl_module)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the full weight."""
-        self._full = state_dict["full"]
+    def _restore(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        nwa = find_nwa(trainer, pl_module).nwa
+        if nwa is not None:
+            nwa.factor = 1.0

@@ -14,11 +14,11 @@ from rich.table import Table
 from torch import Tensor
 
 from nwa_lightning.cli.lightning_cli import NWACLI
-from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.batch import PairBatch, pair_batch
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
-from nwa_lightning.models.edit_distance import PUBLISHED, EditDistanceModel
+from nwa_lightning.models.edit_distance import PUBLISHED, EditDistanceModel, predictor
 from nwa_lightning.models.metrics import evaluate
 from nwa_lightning.plots import attention_figure, prediction_figure
 
@@ -124,27 +124,19 @@ def _build(reads: str, options: dict[str, object], seed: int, steps: int) -> NWA
     return NWACLI([f"--{name}={value}" for name, value in options.items()], run=False)
 
 
-def predictor(model: EditDistanceModel) -> Predictor:
-    """What predicts the edits of a batch's pairs by a model."""
-
-    def predict(batch: PairBatch) -> Tensor:
-        with torch.inference_mode():
-            return model.predicted_edits(model.encode(batch.tokens), batch.pairs)
-
-    return predict
-
-
 def _draw_attention(model: EditDistanceModel, batch: PairBatch, data: NWADataModule, path: Path) -> None:
     """Draw the test pair whose edit distance is nearest the first decile: related, but not the same."""
     wanted = batch.distance.float().quantile(0.1)
     chosen = batch.pairs[(batch.distance - wanted).abs().argmin()]
+    assert model.nwa is not None
     tokens, lengths = batch.tokens[chosen], batch.lengths[chosen].tolist()
     one, two = (data.alphabet.decode(row.numpy().astype(np.uint8)) for row in tokens)
+    shown = pair_batch(tokens[:, 1:], lengths=batch.lengths[chosen])._replace(tokens=tokens)
     with torch.inference_mode():
-        attention = model.nwa_attention(tokens, torch.tensor([[0, 1]]))[0, : lengths[0] + 1, : lengths[1] + 1]
+        attention = model.nwa_attention(shown)[0, : lengths[0] + 1, : lengths[1] + 1]
     names = tuple(f"read {name}" for name in data.split.test.names[chosen.numpy()])
     figure = attention_figure(
-        attention.numpy(), one, two, names=(names[0], names[1]), scores=data.scores, temperature=model.nwa_temperature
+        attention.numpy(), one, two, names=(names[0], names[1]), scores=data.scores, temperature=model.nwa.temperature
     )
     figure.savefig(path, dpi=120)
 

@@ -1,4 +1,4 @@
-"""PairBatch, and the data sets and the sampler that make one.
+"""PairBatch, and how to make one of sequences.
 
 A batch holds each sequence once and says by row numbers which of them are paired: 64 sequences make 2,016 pairs, for
 64 passes of the encoder. Edit distances and Needleman-Wunsch matrices are computed when a batch is asked for.
@@ -6,30 +6,34 @@ A batch holds each sequence once and says by row numbers which of them are paire
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nwa_lightning.alignment import PUBLISHED_SCORES, Kind, Scores, edit_distances, nw_matrices
-from nwa_lightning.sequences.alphabet import SOS
+from nwa_lightning.alignment import Kind, edit_distances, nw_matrices
+from nwa_lightning.errors import InputError
+from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, PADDING, SOS, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 
 
 class PairBatch(NamedTuple):
     """U sequences, P pairs of them, and the matrices of the first Q pairs; L is the longest length + 1.
 
-    All fields are tensors, so Lightning moves a batch to its device by itself.
+    All fields but the last are tensors, so Lightning moves a batch to its device by itself.
 
     Attributes:
-        tokens: ``(U, L)`` int64: ``<sos>``, codes, then padding.
+        tokens: ``(U, L)`` int64: ``<sos>``, codes, then padding; or tokens of somebody else, as they were given.
         lengths: ``(U,)`` int64, bases per sequence, ``<sos>`` not counted.
         pairs: ``(P, 2)`` int64 rows of ``tokens``: first (rows of a map), second (columns).
         distance: ``(P,)`` int64 edit distances, in edits.
-        nw: ``(Q, L, L)`` int16 Needleman-Wunsch matrices of the first Q pairs. Those pairs use only the first N rows.
+        nw: ``(Q, L, L)`` int16 Needleman-Wunsch matrices of the first Q pairs.
+        nw_rows: N, where those Q pairs use all of the first N rows and no other; None where they use others. By it a GPU
+            need not be asked which rows they use.
     """
 
     tokens: Tensor
@@ -37,6 +41,7 @@ class PairBatch(NamedTuple):
     pairs: Tensor
     distance: Tensor
     nw: Tensor
+    nw_rows: int | None = None
 
     @property
     def left(self) -> Tensor:
@@ -59,37 +64,158 @@ class PairBatch(NamedTuple):
         return self.lengths[self.pairs].amax(dim=1)
 
 
-def make_batch(
-    sequences: Sequences,
-    rows: NDArray[np.int64],
-    pairs: NDArray[np.int64],
-    nw_pairs: int = 0,
-    scores: Scores = PUBLISHED_SCORES,
+def pair_batch(
+    sequences: Sequence[str] | Sequence[bytes] | Sequence[NDArray[np.uint8]] | Sequences | Tensor,
+    pairs: ArrayLike | Literal["all"] | None = None,
+    *,
+    lengths: ArrayLike | Tensor | None = None,
+    nwa_batch_size: int = 8,
+    match: int = 1,
+    mismatch: int = -1,
+    gap: int = -1,
     kind: Kind = "prefix",
+    alphabet: Alphabet | str = DNA,
+    max_length: int | None = None,
 ) -> PairBatch:
-    """Build a batch from chosen sequences and pairs.
+    """Make a batch of sequences, with edit distances and Needleman-Wunsch matrices.
+
+    It takes a fraction of a millisecond for what the NWA term needs, so it may be called in a training step.
 
     Args:
-        sequences: Where the sequences come from.
-        rows: ``(U,)`` rows of ``sequences``.
-        pairs: ``(P, 2)`` rows of the batch, from 0 to U - 1.
-        nw_pairs: Q, how many of the first pairs get a Needleman-Wunsch matrix.
-        scores: Of the Needleman-Wunsch matrix.
+        sequences: U of them: strings, codes (uint8 arrays without padding), ``Sequences``, or ``(U, n)`` tokens of any
+            tokenizer, where ``lengths`` says how many of each row count, from its first column on. Leave out special tokens.
+        pairs: ``(P, 2)`` rows: first (rows of a map), second (columns). None for all pairs of the first N sequences, which is
+            all that the NWA term needs; "all" for all pairs of all sequences, those of the first N leading.
+        lengths: ``(U,)`` with tokens; else none.
+        nwa_batch_size: N. The first pairs get a matrix, as long as they have no more than N different sequences.
+        match: Score of equal letters in the matrix.
+        mismatch: Score of different letters.
+        gap: Score of a gap.
         kind: Of the matrix, as in ``nw_matrices``.
+        alphabet: Of strings, or its name: dna, rna, iupac, protein.
+        max_length: Pad tokens and matrices for so many letters; None for the longest of these sequences.
 
     Returns:
-        The batch, cut to its own longest sequence.
+        The batch, on the CPU; ``tokens`` are ``<sos>``, codes and padding, or the tokens that were given.
+
+    Raises:
+        InputError: If the sequences, pairs, lengths or scores cannot be used.
+
+    Example:
+        >>> pair_batch(["ACGT", "AGT", "AC"]).distance.tolist()
+        [1, 2, 3]
     """
-    lengths = sequences.lengths[rows]
-    codes = np.ascontiguousarray(sequences.codes[rows, : int(lengths.max(initial=0))])
-    tokens = np.pad(codes.astype(np.int64), ((0, 0), (1, 0)), constant_values=SOS)
+    if nwa_batch_size < 0:
+        raise InputError(f"nwa_batch_size: expected at least 0, found {nwa_batch_size}")
+    codes, sizes, tokens = _codes(sequences, lengths, alphabet)
+    count, longest = len(sizes), int(sizes.max(initial=0))
+    width = longest if max_length is None else max_length
+    if longest > width:
+        raise InputError(
+            f"max_length: expected at least the {longest} letters of the longest sequence, found {max_length}"
+        )
+    codes = np.ascontiguousarray(_fit(codes, width))
+    if pairs is None or (isinstance(pairs, str) and pairs == "all"):
+        block = min(nwa_batch_size, count)
+        chosen = block_first_pairs(count if pairs is not None else block, block).copy()
+        block_pairs = block * (block - 1) // 2
+    else:
+        chosen = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+        block_pairs = _pairs_of_first(chosen, nwa_batch_size)
+    every = [row[:size].tobytes() for row, size in zip(codes, sizes.tolist(), strict=True)]
+    distance = edit_distances(every, chosen)
+    nw = nw_matrices(codes, sizes, chosen[:block_pairs], match=match, mismatch=mismatch, gap=gap, kind=kind)
+    used = np.unique(chosen[:block_pairs])
+    if tokens is None:
+        tokens = torch.from_numpy(np.pad(codes.astype(np.int64), ((0, 0), (1, 0)), constant_values=SOS))
     return PairBatch(
-        tokens=torch.from_numpy(tokens),
-        lengths=torch.from_numpy(lengths),
-        pairs=torch.from_numpy(pairs),
-        distance=torch.from_numpy(edit_distances(sequences.bytes_of(rows), pairs).astype(np.int64)),
-        nw=torch.from_numpy(nw_matrices(codes, lengths, pairs[:nw_pairs], **scores._asdict(), kind=kind)),
+        tokens=tokens,
+        lengths=torch.from_numpy(sizes),
+        pairs=torch.from_numpy(chosen),
+        distance=torch.from_numpy(distance.astype(np.int64)),
+        nw=torch.from_numpy(nw),
+        nw_rows=len(used) if np.array_equal(used, np.arange(len(used))) else None,
     )
+
+
+def _pairs_of_first(pairs: NDArray[np.int64], sequences: int) -> int:
+    """How many of the first pairs have no more than so many different sequences."""
+    # More pairs than this could not be, unless one comes twice.
+    flat = pairs[: sequences * sequences].reshape(-1)
+    _, first = np.unique(flat, return_index=True)
+    first.sort()
+    return int(first[sequences]) // 2 if len(first) > sequences else len(flat) // 2
+
+
+def _codes(
+    sequences: object, lengths: ArrayLike | Tensor | None, alphabet: Alphabet | str
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], Tensor | None]:
+    """``(U, n)`` codes, ``(U,)`` lengths and, if tokens were given, those."""
+    if isinstance(sequences, (Tensor, np.ndarray)):
+        return _codes_of_tokens(torch.as_tensor(sequences), lengths)
+    if lengths is not None:
+        raise InputError("lengths: expected none with strings or codes, which have their own; leave them out")
+    if not isinstance(sequences, Sequences):
+        if isinstance(sequences, (str, bytes)) or not isinstance(sequences, Sequence):
+            raise InputError(
+                f"sequences: expected a list of strings or codes, or tokens with lengths, found {type(sequences).__name__}"
+            )
+        sequences = _pack(sequences, alphabet)
+    return sequences.codes, sequences.lengths, None
+
+
+def _pack(sequences: Sequence[object], alphabet: Alphabet | str) -> Sequences:
+    if isinstance(alphabet, str):
+        if alphabet not in ALPHABETS:
+            raise InputError(f"alphabet: expected one of {', '.join(ALPHABETS)}, found {alphabet!r}")
+        alphabet = ALPHABETS[alphabet]
+    rows = []
+    for number, sequence in enumerate(sequences):
+        if isinstance(sequence, np.ndarray) and sequence.dtype == np.uint8 and sequence.ndim == 1:
+            rows.append(sequence)
+            continue
+        if not isinstance(sequence, (str, bytes)):
+            raise InputError(
+                f"sequences: expected strings or uint8 codes, found {type(sequence).__name__} in row {number}; for tokens give "
+                f"one tensor and lengths"
+            )
+        try:
+            rows.append(alphabet.encode(sequence if isinstance(sequence, str) else sequence.decode("ascii", "replace")))
+        except InputError as error:
+            raise InputError(f"sequence {number}, {error}; choose another alphabet, such as alphabet='iupac'") from None
+    return Sequences.from_codes(rows, [""] * len(rows))
+
+
+def _codes_of_tokens(
+    tokens: Tensor, lengths: ArrayLike | Tensor | None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], Tensor]:
+    """Small codes that are equal where tokens are; the kernels know no more than that."""
+    if tokens.ndim != 2 or tokens.is_floating_point():
+        raise InputError(f"sequences: expected (U, n) integer tokens, found {tuple(tokens.shape)} {tokens.dtype}")
+    if lengths is None:
+        raise InputError("lengths: expected how many tokens of each row count, found none; pass lengths=...")
+    tokens = tokens.detach().cpu().long()
+    sizes = torch.as_tensor(lengths).cpu().numpy().astype(np.int64)
+    if sizes.shape != (len(tokens),) or (len(sizes) and not 0 <= sizes.min() <= sizes.max() <= tokens.shape[1]):
+        raise InputError(
+            f"lengths: expected {len(tokens)} numbers from 0 to {tokens.shape[1]}, found shape {sizes.shape}"
+            + (f", {sizes.min()} to {sizes.max()}" if sizes.size else "")
+        )
+    inside = np.arange(tokens.shape[1]) < sizes[:, None]
+    known, numbers = np.unique(tokens.numpy()[inside], return_inverse=True)
+    if len(known) > np.iinfo(np.uint8).max:
+        raise InputError(
+            f"sequences: expected at most {np.iinfo(np.uint8).max} different tokens in a batch, found {len(known)}; give the "
+            f"sequences as strings"
+        )
+    codes = np.full(tokens.shape, PADDING, dtype=np.uint8)
+    codes[inside] = numbers + 1
+    return codes, sizes, tokens
+
+
+def _fit(codes: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    missing = width - codes.shape[1]
+    return np.pad(codes, ((0, 0), (0, missing)), constant_values=PADDING) if missing > 0 else codes[:, :width]
 
 
 @lru_cache(maxsize=8)

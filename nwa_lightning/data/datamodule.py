@@ -44,6 +44,8 @@ class NWADataModule(LightningDataModule):
         gap: Score of a gap.
         nwa_kind: What a matrix says: prefix, as published, the score of the best alignment of the parts before each cell;
             best_through, that of the best alignment of the whole sequences that goes through each cell.
+        fixed_width: Whether each batch is padded to the longest sequence of the file, for models with a weight for every
+            position; else to its own longest.
         val_group: Sequences per validation group.
         test_group: Sequences per test group.
         all_pairs: Validate and test also on the pairs across groups.
@@ -70,6 +72,7 @@ class NWADataModule(LightningDataModule):
         mismatch: int = -1,
         gap: int = -1,
         nwa_kind: Kind = "prefix",
+        fixed_width: bool = False,
         val_group: int = 350,
         test_group: int = 300,
         all_pairs: bool = False,
@@ -84,6 +87,7 @@ class NWADataModule(LightningDataModule):
         self.augment = augment
         self.scores = Scores(match, mismatch, gap)
         self.nwa_kind = nwa_kind
+        self.fixed_width = fixed_width
         self.val_group = val_group
         self.test_group = test_group
         self.all_pairs = all_pairs
@@ -92,6 +96,10 @@ class NWADataModule(LightningDataModule):
         for name, value in (("batch_size", batch_size), ("val_group", val_group), ("test_group", test_group)):
             if value < 2:
                 raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
+        if nwa_batch_size == 1:
+            raise InputError(
+                "nwa_batch_size: expected 0 for no NWA term or at least 2, so that there is a pair, found 1"
+            )
         block = min(nwa_batch_size, batch_size)
         if nwa_batch_size < 0 or (pairs is not None and pairs < max(1, block * (block - 1) // 2)):
             raise InputError(
@@ -131,6 +139,7 @@ class NWADataModule(LightningDataModule):
             seed=self.seed,
             augment=self.augment,
             alphabet=self.alphabet,
+            max_length=self._width,
         )
         steps = max(1, len(self.split.train) // (dataset.batch_size * self._world_size))
         return self._loader(dataset, steps, first=self._next_step, num_workers=self.num_workers)
@@ -166,11 +175,11 @@ class NWADataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[PairBatch]:
         """Every sequence of the file, duplicates included, in its order and without pairs."""
-        dataset = SingleSequences(self.sequences, self.test_group)
+        dataset = SingleSequences(self.sequences, self.test_group, self._width)
         return self._loader(dataset, -(-len(dataset) // self._world_size))
 
     def _fixed(self, sequences: Sequences, group: int) -> DataLoader[PairBatch]:
-        dataset = FixedPairs(sequences, group=group, all_pairs=self.all_pairs)
+        dataset = FixedPairs(sequences, group=group, all_pairs=self.all_pairs, max_length=self._width)
         return self._loader(dataset, -(-len(dataset) // self._world_size))
 
     def _loader(
@@ -195,6 +204,10 @@ class NWADataModule(LightningDataModule):
         rank = self.trainer.global_rank if self.trainer is not None else 0
         sampler = StepSampler(steps, world_size=self._world_size, rank=rank, first=first)
         return BatchLoader(dataset, sampler=sampler, **options)
+
+    @property
+    def _width(self) -> int | None:
+        return self.max_length if self.fixed_width else None
 
     @property
     def _world_size(self) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from nwa_lightning.alignment import Kind, Scores
 from nwa_lightning.data.augment import Augment
-from nwa_lightning.data.batch import PairBatch, block_first_pairs, make_batch
+from nwa_lightning.data.batch import PairBatch, block_first_pairs, pair_batch
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 
@@ -27,6 +28,7 @@ class DrawnPairs(Dataset[PairBatch]):
         kind: Of the matrices, as in ``nw_matrices``.
         augment: Replaces a fraction of the sequences drawn by variants; None for sequences as they are.
         alphabet: Of the sequences, for the letters of the variants.
+        max_length: Letters that tokens and matrices are padded for; None for the longest sequence of the batch.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class DrawnPairs(Dataset[PairBatch]):
         kind: Kind = "prefix",
         augment: Augment | None = None,
         alphabet: Alphabet = DNA,
+        max_length: int | None = None,
     ) -> None:
+        self.max_length = max_length
         self.sequences = sequences
         self.batch_size = min(batch_size, len(sequences))
         self.block = min(nwa_batch_size, self.batch_size)
@@ -60,11 +64,12 @@ class DrawnPairs(Dataset[PairBatch]):
         if self.pairs is not None and self.pairs < len(pairs):
             others = generator.choice(len(pairs) - nw_pairs, self.pairs - nw_pairs, replace=False)
             pairs = np.concatenate([pairs[:nw_pairs], pairs[nw_pairs + np.sort(others)]])
-        sequences = self.sequences
         if self.augment is not None:
-            sequences = self.augment.vary(sequences, rows, self.alphabet, generator)
-            rows = np.arange(len(rows))
-        return make_batch(sequences, rows, pairs.copy(), nw_pairs, self.scores, self.kind)
+            sequences = self.augment.vary(self.sequences, rows, self.alphabet, generator)
+        else:
+            sequences = self.sequences.take(rows)
+        options = {**self.scores._asdict(), "kind": self.kind, "max_length": self.max_length}
+        return pair_batch(sequences, pairs.copy(), nwa_batch_size=self.block, **options)
 
 
 class FixedPairs(Dataset[PairBatch]):
@@ -77,13 +82,15 @@ class FixedPairs(Dataset[PairBatch]):
         sequences: The validation or test set.
         group: Sequences per group.
         all_pairs: Also the pairs across groups, each in one batch with both groups.
+        max_length: As in ``DrawnPairs``.
     """
 
     #: Batches to hold in memory after they were first made: enough for a validation set, little for a large one.
     KEPT = 16
 
-    def __init__(self, sequences: Sequences, *, group: int, all_pairs: bool) -> None:
+    def __init__(self, sequences: Sequences, *, group: int, all_pairs: bool, max_length: int | None = None) -> None:
         self.sequences = sequences
+        self.max_length = max_length
         self.kept: dict[int, PairBatch] = {}
         starts = range(0, len(sequences), group)
         groups = [np.arange(start, min(start + group, len(sequences))) for start in starts]
@@ -96,31 +103,35 @@ class FixedPairs(Dataset[PairBatch]):
 
     def __getitem__(self, number: int) -> PairBatch:
         if number >= len(self.blocks):
-            return make_batch(self.sequences, np.arange(2), np.empty((0, 2), dtype=np.int64))
+            return self._batch(np.arange(2), np.empty((0, 2), dtype=np.int64))
         if number in self.kept:
             return self.kept[number]
         one, two = self.blocks[number]
         if one is two:
-            batch = make_batch(self.sequences, one, block_first_pairs(len(one), 0).copy())
+            batch = self._batch(one, block_first_pairs(len(one), 0).copy())
         else:
             first, second = np.meshgrid(np.arange(len(one)), len(one) + np.arange(len(two)), indexing="ij")
             pairs = np.stack([first.ravel(), second.ravel()], axis=1)
-            batch = make_batch(self.sequences, np.concatenate([one, two]), pairs)
+            batch = self._batch(np.concatenate([one, two]), pairs)
         if number < self.KEPT:
             self.kept[number] = batch
         return batch
+
+    def _batch(self, rows: NDArray[np.int64], pairs: NDArray[np.int64]) -> PairBatch:
+        return pair_batch(self.sequences.take(rows), pairs, nwa_batch_size=0, max_length=self.max_length)
 
 
 class SingleSequences(Dataset[PairBatch]):
     """Every sequence once, in order and without pairs: what prediction reads."""
 
-    def __init__(self, sequences: Sequences, batch_size: int) -> None:
+    def __init__(self, sequences: Sequences, batch_size: int, max_length: int | None = None) -> None:
         self.sequences = sequences
         self.batch_size = batch_size
+        self.max_length = max_length
 
     def __len__(self) -> int:
         return -(-len(self.sequences) // self.batch_size)
 
     def __getitem__(self, number: int) -> PairBatch:
         rows = np.arange(len(self.sequences))[number * self.batch_size : (number + 1) * self.batch_size]
-        return make_batch(self.sequences, rows, np.empty((0, 2), dtype=np.int64))
+        return pair_batch(self.sequences.take(rows), np.empty((0, 2), dtype=np.int64), max_length=self.max_length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal, get_args
 
@@ -26,9 +27,11 @@ from nwa_lightning.models.losses import (
     triplet_loss,
 )
 from nwa_lightning.models.metrics import distance_metrics
-from nwa_lightning.nwa.heads import FeatureHead
-from nwa_lightning.nwa.loss import Weight, captured_embeddings, eval_no_grad
+from nwa_lightning.nwa.capture import captured_calls, eval_no_grad
+from nwa_lightning.nwa.heads import HeadOptions
+from nwa_lightning.nwa.loss import DEFAULT_EVERY
 from nwa_lightning.nwa.mixin import NWAMixin
+from nwa_lightning.nwa.weight import Weight
 from nwa_lightning.optim.muon import Muon
 from nwa_lightning.optim.schedules import cosine_factor, inverse_sqrt_factor
 from nwa_lightning.sequences.alphabet import SOS
@@ -36,8 +39,8 @@ from nwa_lightning.sequences.alphabet import SOS
 #: Names by which the command line knows the optimizers.
 OptimizerName = Literal["muon", "radam"]
 
-#: What is published and no default of ``EditDistanceModel``.
-PUBLISHED: Final[dict[str, Any]] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1}
+#: Published settings that differ from the defaults of ``EditDistanceModel``.
+PUBLISHED: Final[dict[str, Any]] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1, "nwa_every": 1}
 
 
 class EditDistanceModel(NWAMixin, LightningModule):
@@ -54,6 +57,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_weight: lambda, the weight of the NWA term; auto keeps the term at a tenth of the encoder loss; null trains
             without it.
         nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
+        nwa_every: The term is computed in every so manieth step, weighed by as much.
+        nwa_head_options: Sizes of the decoder, as in ``NWAHead``.
         lr: Highest learning rate of the encoder and the distance.
         nwa_lr: Highest learning rate of the NWA head; published are 0.001, with RAdam.
         schedule: What follows the linear warm-up: half a cosine down to 0, or the paper's 1/sqrt.
@@ -82,6 +87,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         encoder: Encoder,
         nwa_weight: Weight | None = 1e-5,
         nwa_temperature: float = 1.0,
+        nwa_every: int = DEFAULT_EVERY,
+        nwa_head_options: HeadOptions | None = None,
         lr: float = 0.01,
         nwa_lr: float = 0.01,
         schedule: Literal["cosine", "inverse_sqrt"] = "cosine",
@@ -107,6 +114,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
             nwa_max_length=encoder.max_length,
             nwa_weight=nwa_weight,
             nwa_temperature=nwa_temperature,
+            nwa_every=nwa_every,
+            nwa_head_options=nwa_head_options,
             nwa_features=nwa_features,
         )
         self.save_hyperparameters(ignore="encoder")  # a module has no place among plain hyper-parameters
@@ -132,12 +141,12 @@ class EditDistanceModel(NWAMixin, LightningModule):
         """Try the named part on two sequences without bases: now, and not in the first step."""
         tokens = torch.full((2, 1), SOS)
         try:
-            with eval_no_grad(self.encoder), captured_embeddings(self, name) as outputs:
+            with eval_no_grad(self.encoder), captured_calls(self, name) as calls:
                 self.encode(tokens)
-            if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
+            if len(calls) != 1:
                 raise TypeError(f"Expected {name} to return one tensor, once; name another part of the model.")
-            if isinstance(self.nwa_head, FeatureHead):
-                self.nwa_head(outputs[0], torch.zeros(2), torch.tensor([[0, 1]]), 1)
+            if self.nwa is not None:
+                self.nwa.head(self.nwa_embeddings(calls[0].output), torch.zeros(2), torch.tensor([[0, 1]]), 1)
         except (AttributeError, TypeError, ValueError) as error:
             raise InputError(f"nwa_features, nwa_channels: {error}") from None
 
@@ -232,3 +241,13 @@ class EditDistanceModel(NWAMixin, LightningModule):
             else partial(inverse_sqrt_factor, warmup=warmup)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+
+def predictor(model: EditDistanceModel) -> Callable[[PairBatch], Tensor]:
+    """What predicts the edits of a batch's pairs by a model."""
+
+    def predict(batch: PairBatch) -> Tensor:
+        with torch.inference_mode():
+            return model.predicted_edits(model.encode(batch.tokens), batch.pairs)
+
+    return predict

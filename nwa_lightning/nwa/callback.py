@@ -1,29 +1,23 @@
-"""Callbacks for the Trainer: NWA for a model that is left as it is, its weight over time, and embeddings on disk."""
+"""NWACallback: Needleman-Wunsch Attention for a model whose code is not touched."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from nwa_lightning.nwa.loss import (
-    HEAD_NAME,
-    Head,
-    Weight,
-    add_term,
-    attention_maps,
-    build_head,
-    call_step,
-    captured_embeddings,
-    check_head_is_trained,
-    get_loss,
-    nwa_term,
-    unique_embeddings,
-)
+from nwa_lightning.nwa.capture import Pick, captured_calls
+from nwa_lightning.nwa.heads import HeadOptions
+from nwa_lightning.nwa.loss import DEFAULT_EVERY, NWALoss
 from nwa_lightning.nwa.mixin import NWAMixin
+from nwa_lightning.nwa.report import Report
+from nwa_lightning.nwa.step import NAME, Source, check_head_is_trained, drop_idle_gradients, find_sizes, step_with_term
+from nwa_lightning.nwa.weight import DEFAULT_WEIGHT, Weight
 
 
 class NWACallback(Callback):
@@ -33,54 +27,79 @@ class NWACallback(Callback):
     added to the loss of its ``training_step``; afterwards both are taken away again. Checkpoints hold the head among the
     states of the callbacks, so their ``state_dict`` is that of the plain model and loads without this package::
 
-        trainer = Trainer(callbacks=[NWACallback(embedding_dim=128, max_length=150)])
+        trainer = Trainer(callbacks=[NWACallback()])
         trainer.fit(model, NWADataModule())
 
+    With a loader of one's own, ``batch`` says where its sequences are::
+
+        NWACallback(batch=lambda batch: pair_batch(batch["sequence"]), max_length=150)
+
     Args:
-        embedding_dim: m, the dimension of the embeddings.
-        max_length: The most bases a sequence may have.
-        encoder: Dotted name of the submodule whose output is the ``(rows, m)`` embeddings: of the U sequences of the
-            batch (best), or of ``batch.left`` and ``batch.right``, in two calls or joined in one.
-        weight: lambda, the weight of the term; "auto" keeps the term at a tenth of the loss it is added to, by a running ratio.
-        temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
+        encoder: Dotted name of the submodule that returns the ``(rows, m)`` embeddings, alone or in a tuple, a dict or a
+            ``ModelOutput``.
+        embedding_dim: m, the dimension of the embeddings; None finds it by a trial step before training.
+        max_length: The most letters a sequence may have; None takes ``max_length`` of the data module, the encoder or the
+            model.
+        weight: lambda, as in ``NWALoss``.
+        temperature: As in ``NWALoss``.
+        every: As in ``NWALoss``.
         features: Dotted name of the submodule whose output, ``(rows, positions, channels)`` or ``(rows, channels,
             positions)``, the map is drawn from instead, without a decoder; ``embedding_dim`` are then its channels.
+        head_options: Sizes of the decoder, as in ``NWAHead``.
+        batch: From a batch of the loader to ``pair_batch(sequences)``, with the sequences in the order in which the step
+            encodes them, over all its calls of the encoder. None for a ``PairBatch``, whose sequences are recognised in the
+            input of the encoder.
+        embeddings: From what the submodule returned to the ``(rows, m)`` embeddings, or ``(rows, positions, channels)``
+            features; None for the only tensor that fits.
 
     Attributes:
-        nwa_head: The head; None before the first ``fit``.
-        nwa_weight: lambda, which may be changed while training.
-        nwa_temperature: Divides the scores of the matrix before its row softmax.
+        nwa: The ``NWALoss``; None before the first ``fit``.
+
+    Raises:
+        InputError: For a number that cannot be used.
     """
 
     def __init__(
         self,
-        embedding_dim: int,
-        max_length: int,
         encoder: str = "encoder",
-        weight: Weight = 1e-5,
+        embedding_dim: int | None = None,
+        max_length: int | None = None,
+        weight: Weight = DEFAULT_WEIGHT,
         temperature: float = 1.0,
+        every: int = DEFAULT_EVERY,
         features: str | None = None,
+        head_options: HeadOptions | None = None,
+        batch: Callable[[Any], Any] | None = None,
+        embeddings: Pick | None = None,
     ) -> None:
         super().__init__()
-        self.embedding_dim = embedding_dim
-        self.max_length = max_length
-        self.encoder = encoder
-        self.features = features
-        self.nwa_weight: Weight = weight
-        self.nwa_temperature = temperature
-        self.nwa_head: Head | None = None
+        self.source = Source(encoder, features, batch, embeddings)
+        self.sizes = (embedding_dim, max_length)
+        self.options: dict[str, Any] = {
+            "weight": weight,
+            "temperature": temperature,
+            "every": every,
+            "head": "decoder" if features is None else "features",
+            "head_options": head_options,
+        }
+        NWALoss(**self.options)  # what cannot be used is said here and not in fit
+        self.nwa: NWALoss | None = None
         self._own_step: Any = None
         self._hooks: list[RemovableHandle] = []
+
+    def _build(self) -> NWALoss:
+        return NWALoss(*self.sizes, **self.options)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Add the head to the model and wrap its ``training_step``: before its optimizers are made.
 
         Raises:
             RuntimeError: If the model has a head already, or optimizes manually.
+            InputError: If the sizes of the head cannot be found.
         """
         if stage != "fit":
             return
-        if isinstance(pl_module, NWAMixin) or hasattr(pl_module, HEAD_NAME):
+        if isinstance(pl_module, NWAMixin) or hasattr(pl_module, NAME):
             raise RuntimeError(
                 f"Expected a model without NWA but {type(pl_module).__name__} has it already; leave out one of NWAMixin and "
                 f"NWACallback."
@@ -90,9 +109,11 @@ class NWACallback(Callback):
                 "Expected automatic optimization: with manual optimization there is no loss to add to; use NWAMixin and "
                 "call self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
             )
-        if self.nwa_head is None:
-            self.nwa_head = build_head(self.embedding_dim, self.max_length, self.nwa_weight, self.features)
-        pl_module.add_module(HEAD_NAME, self.nwa_head)
+        if self.nwa is None:
+            # The sizes first: the trial step leaves the random numbers as they are, and the head is built from the next.
+            self.sizes = find_sizes(self.sizes, trainer, pl_module, self.source)
+            self.nwa = self._build()
+        pl_module.add_module(NAME, self.nwa)
         self._hooks = [
             pl_module.register_state_dict_post_hook(_drop_head),  # type: ignore[no-untyped-call]
             pl_module.register_load_state_dict_pre_hook(_fill_in_head),  # type: ignore[no-untyped-call]
@@ -101,28 +122,13 @@ class NWACallback(Callback):
         pl_module.training_step = self._with_term(pl_module)  # type: ignore[method-assign]
 
     def _with_term(self, pl_module: LightningModule) -> Any:
-        step = pl_module.training_step
-        source = self.features or self.encoder
+        step, report = pl_module.training_step, Report(self.source.name)
 
         # Only the model's own step is compiled where torch.compile was asked for.
         @wraps(step)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
-            with captured_embeddings(pl_module, source) as outputs:
-                result = call_step(step, batch, *args, **kwargs)
-            if result is None:
-                return None
-            embeddings = unique_embeddings(outputs, batch, source, features=self.features is not None)
-            head: Head = pl_module.get_submodule(HEAD_NAME)  # type: ignore[assignment]
-            term = nwa_term(
-                pl_module,
-                head,
-                embeddings,
-                batch,
-                weight=self.nwa_weight,
-                temperature=self.nwa_temperature,
-                encoder_loss=get_loss(result),
-            )
-            return add_term(result, term)
+            nwa: NWALoss = pl_module.get_submodule(NAME)  # type: ignore[assignment]
+            return step_with_term(step, pl_module, nwa, report, self.source, batch, *args, **kwargs)
 
         return training_step
 
@@ -132,19 +138,25 @@ class NWACallback(Callback):
             "in configure_optimizers use self.parameters(); an optimizer that a command line made before fit cannot hold "
             "it: there, use NWAMixin."
         )
-        check_head_is_trained(pl_module.get_submodule(HEAD_NAME), pl_module, remedy)
+        check_head_is_trained(pl_module.get_submodule(NAME), pl_module, remedy)
 
-    def attention(self, tokens: Tensor, pairs: Tensor, pl_module: LightningModule) -> Tensor:
-        """``(Q, L, L)`` attention maps of ``(U, L)`` tokens and ``(Q, 2)`` pairs, as ``NWAMixin.nwa_attention``.
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Leave the head alone in a step without the term."""
+        if self.nwa is not None:
+            drop_idle_gradients(self.nwa)
+
+    def attention(self, batch: Any, pl_module: LightningModule) -> Tensor:
+        """``(Q, L, L)`` attention maps of the pairs of a ``PairBatch`` that have a matrix, as ``NWAMixin.nwa_attention``.
 
         Raises:
             RuntimeError: Before the first ``fit``.
         """
-        if self.nwa_head is None:
+        if self.nwa is None:
             raise RuntimeError("Expected a head but there is none before the first fit.")
-        with captured_embeddings(pl_module, self.features or self.encoder) as outputs:
-            pl_module.get_submodule(self.encoder)(tokens)
-        return attention_maps(self.nwa_head, outputs[0], tokens, pairs)
+        with captured_calls(pl_module, self.source.name) as calls:
+            pl_module.get_submodule(self.source.encoder)(batch.tokens)
+        channels = self.nwa.sizes[0] if self.nwa.sizes is not None else None
+        return self.nwa.attention(self.source.pick(pl_module, calls[0].output, channels), batch)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the model as it was found."""
@@ -160,38 +172,37 @@ class NWACallback(Callback):
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-        delattr(pl_module, HEAD_NAME)
+        delattr(pl_module, NAME)
         del pl_module.training_step
         if self._own_step is not None:
             pl_module.training_step = self._own_step  # type: ignore[method-assign]
 
     def state_dict(self) -> dict[str, Any]:
-        """The head's weights and lambda."""
-        return {"head": self.nwa_head.state_dict() if self.nwa_head is not None else None, "weight": self.nwa_weight}
+        """The head's weights and the steps it took."""
+        return {NAME: self.nwa.state_dict() if self.nwa is not None else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the head's weights and lambda."""
-        self.nwa_weight = state_dict["weight"]
-        if state_dict["head"] is not None:
-            if self.nwa_head is None:
-                self.nwa_head = build_head(self.embedding_dim, self.max_length, self.nwa_weight, self.features)
-            self.nwa_head.load_state_dict(state_dict["head"])
+        """Restore them."""
+        if state_dict[NAME] is not None:
+            if self.nwa is None:
+                self.nwa = self._build()
+            self.nwa.load_state_dict(state_dict[NAME])
 
 
 # Not methods: a model that is copied (by StochasticWeightAveraging, say) takes its hooks along.
 def _drop_head(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]) -> None:
-    for name in [name for name in state if name.startswith(f"{prefix}{HEAD_NAME}.")]:
+    for name in [name for name in state if name.startswith(f"{prefix}{NAME}.")]:
         del state[name]
 
 
 def _fill_in_head(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    head = module.get_submodule(HEAD_NAME)
-    for name, value in head.state_dict(prefix=f"{prefix}{HEAD_NAME}.").items():
+    head = module.get_submodule(NAME)
+    for name, value in head.state_dict(prefix=f"{prefix}{NAME}.").items():
         state.setdefault(name, value)
 
 
 def find_nwa(trainer: Trainer, pl_module: LightningModule) -> NWAMixin | NWACallback:
-    """What holds lambda and the head: the model, or the callback of a plain one.
+    """What holds the ``NWALoss``: the model, or the callback of a plain one.
 
     Raises:
         RuntimeError: If there is neither.

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+
+from nwa_lightning.errors import InputError
+
+
+class HeadOptions(TypedDict, total=False):
+    """Sizes of ``NWAHead`` that may differ from the published ones; see there."""
+
+    hidden_dim: int
+    heads: int
+    layers: int
+    feedforward_dim: int
 
 
 class NWAHead(nn.Module):
@@ -21,10 +33,13 @@ class NWAHead(nn.Module):
     Args:
         embedding_dim: m, the dimension of the embeddings.
         max_length: The most bases a sequence may have; maps have up to ``max_length + 1`` rows, ``<sos>`` first.
-        hidden_dim: Of the decoder and the cross-attention; by default m / 2 as published.
+        hidden_dim: Of the decoder and the cross-attention; by default m / 2 as published, rounded up to a multiple of heads.
         heads: Of the decoder layers and of the cross-attention.
         layers: Transformer layers of the decoder.
         feedforward_dim: Of the Transformer layers.
+
+    Raises:
+        InputError: If a number is below 1, or ``hidden_dim`` is no multiple of ``heads``.
     """
 
     def __init__(
@@ -38,11 +53,18 @@ class NWAHead(nn.Module):
         feedforward_dim: int = 1024,
     ) -> None:
         super().__init__()
-        hidden = embedding_dim // 2 if hidden_dim is None else hidden_dim
-        if hidden % heads != 0 or hidden == 0:
-            raise ValueError(
-                f"Expected hidden_dim to be a positive multiple of heads but got hidden_dim={hidden} and heads={heads}; "
-                f"without hidden_dim it is embedding_dim / 2."
+        _at_least_one(
+            embedding_dim=embedding_dim,
+            max_length=max_length,
+            heads=heads,
+            layers=layers,
+            feedforward_dim=feedforward_dim,
+        )
+        hidden = -(-embedding_dim // (2 * heads)) * heads if hidden_dim is None else hidden_dim
+        if hidden < 1 or hidden % heads:
+            raise InputError(
+                f"hidden_dim: expected a positive multiple of the {heads} heads, found {hidden}; change one of them, or leave "
+                f"it out"
             )
         self.max_length = max_length
         self.heads = heads
@@ -109,10 +131,14 @@ class FeatureHead(nn.Module):
     Args:
         channels: Of the features.
         max_length: The most bases a sequence may have.
+
+    Raises:
+        InputError: If a number is below 1.
     """
 
     def __init__(self, channels: int, max_length: int) -> None:
         super().__init__()
+        _at_least_one(channels=channels, max_length=max_length)
         self.channels = channels
         self.max_length = max_length
         hidden = max(1, channels // 2)
@@ -124,16 +150,16 @@ class FeatureHead(nn.Module):
         """Map logits of pairs of sequences.
 
         Args:
-            features: ``(N, S, channels)``, ``(N, channels, S)`` or ``(N, channels, 1, S)``.
-            lengths: ``(N,)``; not looked at.
+            features: ``(N, S, channels)``, ``(N, channels, S)`` or ``(N, channels, 1, S)``; with S = channels the first.
+            lengths: ``(N,)``; unused, kept for a common signature with ``NWAHead``.
             pairs: ``(Q, 2)`` rows of ``features``: first (rows of the map), second (columns).
-            size: Not looked at.
+            size: Unused, kept for a common signature with ``NWAHead``.
 
         Returns:
             ``(Q, S, S)`` logits; the attention map is their softmax over the last dimension.
 
         Raises:
-            ValueError: If the features are of another shape, or have as many positions as channels.
+            ValueError: If the features are of another shape.
         """
         shape = tuple(features.shape)
         if features.ndim == 4 and shape[2] == 1:
@@ -142,11 +168,6 @@ class FeatureHead(nn.Module):
             raise ValueError(
                 f"Expected features of {self.channels} channels, (rows, positions, {self.channels}) or (rows, "
                 f"{self.channels}, positions), but got {shape}; name another part of the model or its number of channels."
-            )
-        if features.shape[1] == features.shape[2]:
-            raise ValueError(
-                f"Expected another number of positions than of channels, or they cannot be told apart, but got {shape}; "
-                f"name another part of the model."
             )
         if features.shape[2] != self.channels:
             features = features.mT
@@ -198,3 +219,9 @@ def _pooled(values: Tensor, size: int) -> Tensor:
     for step in range(1, whole // size + 2):
         pooled = torch.maximum(pooled, values.index_select(1, torch.minimum(starts + step, last)))
     return pooled
+
+
+def _at_least_one(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise InputError(f"{name}: expected at least 1, found {value}")

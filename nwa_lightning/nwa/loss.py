@@ -1,279 +1,286 @@
-"""The NWA term of a training step: what NWAMixin and NWACallback have in common."""
+"""NWALoss: Needleman-Wunsch Attention as one ``nn.Module``, for any training loop."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
 
-from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.errors import InputError
 from nwa_lightning.nwa.functional import nw_target, row_jsd
-from nwa_lightning.nwa.heads import FeatureHead, NWAHead
-from nwa_lightning.nwa.weight import AutoWeight
-from nwa_lightning.sequences.alphabet import PADDING
+from nwa_lightning.nwa.heads import FeatureHead, HeadOptions, NWAHead
+from nwa_lightning.nwa.weight import DEFAULT_WEIGHT, AutoWeight, Weight, check_weight, scaled_gradient, scaled_value
 
-HEAD_NAME = "nwa_head"
-AUTO_NAME = "auto_weight"
-
-#: What draws the maps.
-Head = NWAHead | FeatureHead
-
-#: lambda: a number, or found while training.
-Weight = float | Literal["auto"]
+#: In every so manieth step the term is computed by default.
+DEFAULT_EVERY = 4
 
 
-def nwa_divergence(head: Head, embeddings: Tensor, batch: PairBatch, temperature: float) -> Tensor:
-    """L_nw (eq. 5 of Lee & No, 2024): the row-wise divergence of map and matrix, summed over rows, averaged over pairs.
+class NWBatch(Protocol):
+    """What the loss needs to know of a batch of U sequences; ``PairBatch`` has it.
+
+    Attributes:
+        lengths: ``(U,)`` letters per sequence.
+        pairs: ``(P, 2)`` rows of the sequences; the first Q pairs have a matrix.
+        nw: ``(Q, L, L)`` Needleman-Wunsch matrices.
+    """
+
+    @property
+    def lengths(self) -> Tensor:
+        """``(U,)``."""
+
+    @property
+    def pairs(self) -> Tensor:
+        """``(P, 2)``."""
+
+    @property
+    def nw(self) -> Tensor:
+        """``(Q, L, L)``."""
+
+
+class NWALoss(nn.Module):
+    """The weighted Needleman-Wunsch Attention term (eq. 5 and 6 of Lee & No, 2024), to add to a loss.
+
+    In a plain loop, with any encoder::
+
+        nwa = NWALoss(embedding_dim=128, max_length=150)
+        optimizer = torch.optim.Adam([*model.parameters(), *nwa.parameters()])
+        for reads, labels in loader:
+            embeddings = model.encode(reads)
+            loss = criterion(embeddings, labels)
+            loss = loss + nwa(embeddings, pair_batch(reads))
+
+    Lambda scales the gradient into the embeddings. The head, which draws the maps, learns from L_nw as it is, so it learns
+    also where lambda is tiny, and with lambda 0 it shows what an embedding knows of alignments without changing it.
+
+    The module counts its training steps. In evaluation mode or without gradients it counts none and changes nothing.
 
     Args:
-        head: Draws the maps.
-        embeddings: ``(U, m)``, or the features that the head is for, one row per row of ``batch.tokens``.
-        batch: With ``(Q, L, L)`` matrices of its first Q pairs.
-        temperature: Divides the scores of the matrices before their row softmax.
+        embedding_dim: m, the dimension of the embeddings; with ``head="features"`` their channels.
+        max_length: The most letters a sequence may have.
+        weight: lambda; "auto" keeps the term at a tenth of the loss it is added to, by running means.
+        temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
+        every: k: the term is computed in every k-th training step, with k times lambda; in the others it is 0.
+        head: "decoder" draws the maps from embeddings, as published; "features" from one vector per position.
+        head_options: Sizes of the decoder, as in ``NWAHead``.
 
-    Returns:
-        A scalar that depends on every parameter of the head, also for Q = 0, so that no process of a distributed run
-        waits for a gradient.
-
-    Raises:
-        ValueError: If there are not as many embeddings as sequences.
-    """
-    pairs = batch.nw_pairs
-    if len(pairs) == 0:
-        touched = sum((parameter.sum() for parameter in head.parameters()), embeddings.sum())
-        return touched * 0.0
-    if len(embeddings) != len(batch.tokens):
-        raise ValueError(
-            f"Expected one embedding per row of batch.tokens ({len(batch.tokens)}) but got {len(embeddings)}; encode "
-            f"batch.tokens, not each pair."
-        )
-    rows = rows_used(pairs, wait=pairs.device.type == "cpu")
-    size = batch.tokens.shape[1]
-    logits = head(embeddings[:rows], batch.lengths[:rows], pairs, size)
-    inside = torch.arange(size, device=pairs.device) <= batch.lengths[:rows, None]
-    scores = batch.nw
-    if isinstance(head, FeatureHead):
-        scores, inside = head.pooled(scores, inside, pairs, logits.shape[1])
-    return row_jsd(logits, scores, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=temperature).mean()
-
-
-def rows_used(pairs: Tensor, *, wait: bool) -> int:
-    """N, where ``(Q, 2)`` pairs use the first N rows.
-
-    Args:
-        pairs: At least one.
-        wait: Whether to look at their values, for which a GPU would have to catch up. Without it, N (N - 1) / 2 pairs
-            are taken to be all pairs of N rows, as ``NWADataModule`` makes them.
+    Attributes:
+        factor: Multiplies lambda; ``NWAWeightSchedule`` moves it.
+        last: L_nw of the last training step that had the term, in nats a map; None before.
+        last_weight: lambda in that step, without the k of ``every``.
+        idle: Whether no step has had the term since this was last set.
 
     Raises:
-        RuntimeError: Without ``wait``, if they are not; on a GPU when it gets there.
+        InputError: For a number that cannot be used.
     """
-    rows = (1 + math.isqrt(1 + 8 * len(pairs))) // 2
-    if wait or rows * (rows - 1) // 2 != len(pairs):
-        return int(pairs.max()) + 1
-    torch._assert_async(
-        pairs.max() < rows, f"Expected {len(pairs)} pairs with matrices to be those of the first {rows} sequences."
-    )
-    return rows
 
+    def __init__(
+        self,
+        embedding_dim: int | None = None,
+        max_length: int | None = None,
+        *,
+        weight: Weight = DEFAULT_WEIGHT,
+        temperature: float = 1.0,
+        every: int = DEFAULT_EVERY,
+        head: Literal["decoder", "features"] = "decoder",
+        head_options: HeadOptions | None = None,
+    ) -> None:
+        super().__init__()
+        check_weight(weight)
+        if not temperature > 0:
+            raise InputError(f"temperature: expected a number above 0, found {temperature}; give one such as 1.0")
+        if every < 1:
+            raise InputError(f"every: expected at least 1 step, found {every}")
+        if head == "features" and head_options:
+            raise InputError("head_options: expected none with features, which have no decoder; leave them out")
+        self.weight = weight
+        self.temperature = temperature
+        self.every = every
+        self.head_kind = head
+        self.head_options = HeadOptions(**head_options) if head_options else HeadOptions()
+        self.factor = 1.0
+        self.steps = 0
+        self.last: Tensor | None = None
+        self.last_weight: Tensor | None = None
+        self.idle = True
+        self.auto = AutoWeight() if weight == "auto" else None
+        self.sizes: tuple[int, int] | None = None
+        if embedding_dim is None or max_length is None:
+            heads = self.head_options.get("heads", 4)
+            with torch.random.fork_rng(devices=[]):  # its parameters are filled in later
+                self.head = self._build(self.head_options.get("hidden_dim", heads), 1)
+        else:
+            self.set_sizes(embedding_dim, max_length)
 
-def call_step(step: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call somebody's ``training_step``, which may or may not want ``batch_idx`` besides the batch."""
-    wants_more = is_param_in_hook_signature(step, "batch_idx", min_args=2)
-    return step(batch, *args, **kwargs) if wants_more else step(batch)
+    def _build(self, embedding_dim: int, max_length: int) -> NWAHead | FeatureHead:
+        if self.head_kind == "features":
+            return FeatureHead(embedding_dim, max_length)
+        try:
+            return NWAHead(embedding_dim, max_length, **self.head_options)
+        except TypeError:
+            known, found = ", ".join(HeadOptions.__annotations__), ", ".join(self.head_options)
+            raise InputError(f"head_options: expected some of {known}, found {found}; name only those") from None
 
+    def set_sizes(self, embedding_dim: int, max_length: int) -> None:
+        """Give the head its sizes. Its parameters stay the same objects, so an optimizer that holds them keeps them."""
+        head = self._build(embedding_dim, max_length)
+        if hasattr(self, "head"):
+            for name, parameter in self.head.named_parameters():
+                owner, _, leaf = name.rpartition(".")
+                parameter.data = head.get_parameter(name).data.to(parameter)
+                setattr(head.get_submodule(owner), leaf, parameter)
+        self.head = head
+        self.sizes = (embedding_dim, max_length)
 
-def nwa_term(
-    module: LightningModule,
-    head: Head,
-    embeddings: Tensor,
-    batch: PairBatch,
-    *,
-    weight: Weight,
-    temperature: float,
-    encoder_loss: Tensor | None,
-) -> Tensor:
-    """The weighted term, ready to add to a loss; in training L_nw, and a lambda that finds itself, are logged.
+    @property
+    def due(self) -> bool:
+        """Whether the coming call computes the term, or returns 0."""
+        return not self._counts or self.steps % self.every == 0
 
-    Args:
-        module: The model, which logs.
-        head: Draws the maps.
-        embeddings: ``(U, m)``, one row per row of ``batch.tokens``.
-        batch: With ``(Q, L, L)`` matrices of its first Q pairs.
-        weight: lambda.
-        temperature: Divides the scores of the matrices before their row softmax.
-        encoder_loss: The loss that the term will be added to; needed where lambda finds itself.
-    """
-    divergence = nwa_divergence(head, embeddings, batch, temperature)
-    found = find_weight(head, weight, divergence, encoder_loss)
-    if module._trainer is not None and module.trainer.training:
-        module.log("train/nwa_loss", divergence.detach(), batch_size=max(1, len(batch.nw_pairs)))
-        if weight == "auto":
-            module.log("train/nwa_weight", found)
-    return found * divergence
+    @property
+    def _counts(self) -> bool:
+        return self.training and torch.is_grad_enabled()
 
+    # Neither the compiled kernel nor the count of steps can be traced by torch.compile.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def forward(self, embeddings: Tensor, batch: NWBatch, encoder_loss: Tensor | None = None) -> Tensor:
+        """The weighted term.
 
-def get_loss(result: Any) -> Tensor:
-    """The loss in what a ``training_step`` returned: a tensor, or a dict with "loss"."""
-    loss = result.get("loss") if isinstance(result, dict) else result
-    if not isinstance(loss, Tensor):
-        raise TypeError(
-            f'Expected training_step to return a loss or a dict with "loss" but got {type(result).__name__}.'
-        )
-    return loss
+        Args:
+            embeddings: ``(U, m)``, one row per sequence of the batch; or its features, for a head that is for them.
+            batch: A ``PairBatch``, or anything with its ``lengths``, ``pairs`` and ``nw``.
+            encoder_loss: The loss that the term will be added to; needed for ``weight="auto"`` only.
 
+        Returns:
+            A scalar whose value is ``weight * L_nw``, times k in every k-th training step and 0 in the others. It depends on
+            every parameter of the head, also without matrices, so that no process of a distributed run waits for a gradient.
 
-def add_term(result: Any, term: Tensor) -> Any:
-    """Add the term to the loss in what a ``training_step`` returned."""
-    loss = get_loss(result) + term
-    return {**result, "loss": loss} if isinstance(result, dict) else loss
+        Raises:
+            TypeError: If the batch has no matrices and lengths, or the embeddings are no tensor.
+            ValueError: If there are not as many embeddings as sequences, or "auto" has no loss to measure by.
+        """
+        if not self.due:
+            return self.skip() + embeddings.sum() * 0.0
+        scale = torch.ones((), device=embeddings.device)
+        divergence = self.divergence(scaled_gradient(embeddings, scale), batch)
+        if self._counts:
+            if self.auto is not None:
+                if encoder_loss is None:
+                    raise ValueError(
+                        "Expected the loss that the term is added to, because the weight is 'auto'; pass it as encoder_loss, "
+                        "the third argument."
+                    )
+                self.auto.update(encoder_loss, divergence)
+            self.steps += 1
+            self.idle = False
+            self.last = divergence.detach()
+            scale.fill_(self.every)
+        scale *= self.factor * (self.auto() if self.auto is not None else float(self.weight))
+        self.last_weight = scale / self.every if self._counts else scale
+        return scaled_value(divergence, scale)
 
+    def skip(self) -> Tensor:
+        """Count a training step without the term.
 
-def build_head(embedding_dim: int, max_length: int, weight: Weight, features: str | None) -> Head:
-    """The head, for embeddings or for features, with its running ratio where lambda finds itself."""
-    if isinstance(weight, str) and weight != "auto":
-        raise ValueError(f"Expected nwa_weight to be a number, 'auto' or None but got {weight!r}.")
-    head: Head = NWAHead(embedding_dim, max_length) if features is None else FeatureHead(embedding_dim, max_length)
-    if weight == "auto":
-        head.add_module(AUTO_NAME, AutoWeight())
-    return head
+        Returns:
+            0; with several processes it depends on every parameter of the head, as each of them expects a gradient.
+        """
+        self.steps += int(self._counts)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return self._touch_head()
+        return next(self.head.parameters()).new_zeros(())
 
+    def _touch_head(self) -> Tensor:
+        return 0.0 * torch.stack([parameter.sum() for parameter in self.head.parameters()]).sum()
 
-def find_weight(head: Head, weight: Weight, divergence: Tensor, encoder_loss: Tensor | None) -> float | Tensor:
-    """Lambda of a step.
+    def divergence(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
+        """L_nw (eq. 5): the divergence of map and target, summed over rows, averaged over pairs, in nats; no weight.
 
-    Raises:
-        ValueError: If lambda finds itself but there is no loss to measure it by.
-    """
-    if weight != "auto":
-        return weight
-    if encoder_loss is None:
-        raise ValueError(
-            "Expected the loss that the term is added to, because nwa_weight is 'auto'; call "
-            "self.nwa_loss(embeddings, batch, encoder_loss)."
-        )
-    found: Tensor = head.get_submodule(AUTO_NAME)(encoder_loss, divergence)
-    return found
+        Args:
+            embeddings: As in ``forward``.
+            batch: As in ``forward``.
 
+        Returns:
+            A scalar; 0 without matrices.
+        """
+        nw = self._checked(embeddings, batch)
+        if len(nw) == 0:
+            return self._touch_head() + embeddings.sum() * 0.0
+        rows, lengths, pairs = self._rows(embeddings, batch, len(nw))
+        size = nw.shape[1]
+        logits = self.head(rows, lengths, pairs, size)
+        inside = torch.arange(size, device=pairs.device) <= lengths[:, None]
+        if isinstance(self.head, FeatureHead):
+            nw, inside = self.head.pooled(nw, inside, pairs, logits.shape[1])
+        return row_jsd(logits, nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=self.temperature).mean()
 
-@contextmanager
-def eval_no_grad(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every submodule is back in the mode it was in."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
+    def attention(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
+        """Attention maps of the pairs that have a matrix, for eval_no_grad at.
 
+        Args:
+            embeddings: As in ``forward``.
+            batch: As in ``forward``.
 
-@contextmanager
-def captured_embeddings(module: LightningModule, name: str) -> Iterator[list[Tensor]]:
-    """Collect what a submodule returns while a step runs.
+        Returns:
+            ``(Q, L, L)`` maps whose rows sum to 1; columns after the end of the second sequence are 0.
+        """
+        nw = self._checked(embeddings, batch)
+        rows, lengths, pairs = self._rows(embeddings, batch, len(nw))
+        size = nw.shape[1]
+        logits = self.head(rows, lengths, pairs, size)
+        if isinstance(self.head, FeatureHead):
+            logits = self.head.spread(logits, size)
+        inside = torch.arange(size, device=pairs.device) <= lengths[:, None]
+        return nw_target(logits, column_mask=inside[pairs[:, 1]])
 
-    Args:
-        module: The model.
-        name: Dotted name of its submodule that returns the embeddings, or the features.
-
-    Raises:
-        AttributeError: If there is no such submodule.
-    """
-    outputs: list[Tensor] = []
-    try:
-        found = module.get_submodule(name)
-    except AttributeError:
-        names = [known for known, _ in module.named_modules() if known and known.split(".")[0] != HEAD_NAME]
-        listed = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
-        raise AttributeError(
-            f"Expected a submodule named {name!r} that returns embeddings or features but found {listed}; name it with "
-            f"encoder=... or features=... (NWACallback), nwa_encoder=... or nwa_features=... (NWAMixin)."
-        ) from None
-    handle = found.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-def unique_embeddings(outputs: list[Tensor], batch: Any, name: str, *, features: bool = False) -> Tensor:
-    """One embedding per row of ``batch.tokens`` from what the encoder returned during a step; or features, likewise.
-
-    A step that encoded both sides of the pairs has several for most sequences: the first one counts.
-
-    Args:
-        outputs: What the encoder returned, call by call.
-        batch: Of the step.
-        name: Of the submodule, for messages.
-        features: Whether the outputs are features.
-
-    Raises:
-        TypeError: If the batch is no ``PairBatch``, or an output is no tensor, or not ``(rows, m)``.
-        RuntimeError: If the calls fit neither the sequences nor the sides of the pairs.
-    """
-    if not isinstance(batch, PairBatch):
-        raise TypeError(f"Expected a PairBatch (NWADataModule makes them) but got {type(batch).__name__}.")
-    unique, pairs = len(batch.tokens), len(batch.pairs)
-    for output in outputs:
-        if not isinstance(output, Tensor) or (not features and output.ndim != 2):
-            found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            wanted = "features, (rows, positions, channels)" if features else "embeddings, (rows, m)"
+    def _checked(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
+        """The matrices, where the embeddings are; after a look at what was given."""
+        if not is_nw_batch(batch):
             raise TypeError(
-                f"Expected {name} to return one tensor of {wanted}, but got {found}; name the submodule that does."
+                f"Expected a batch with lengths, pairs and nw, such as a PairBatch, but got {type(batch).__name__}; make one "
+                f"from the sequences: pair_batch(sequences)."
             )
-    rows = [len(output) for output in outputs]
-    if rows == [unique]:
-        return outputs[0]
-    if rows not in ([pairs, pairs], [2 * pairs]):
-        raise RuntimeError(
-            f"Expected {name} to be called once with {unique} rows (batch.tokens), or for both sides of the "
-            f"{pairs} pairs (batch.left, batch.right), but it was called with {rows} rows; with NWAMixin, call "
-            f"self.nwa_loss(embeddings, batch) in your training_step instead."
+        if self.sizes is None:
+            raise InputError(
+                "embedding_dim, max_length: expected numbers before the first step, found none; pass both (on the mixin "
+                "nwa_embedding_dim and nwa_max_length), or train by a Trainer, which finds them"
+            )
+        if len(embeddings) != len(batch.lengths):
+            raise ValueError(
+                f"Expected one embedding per sequence of the batch ({len(batch.lengths)}) but got {len(embeddings)}; encode "
+                f"each sequence once, in the order of the batch."
+            )
+        if isinstance(self.head, NWAHead) and embeddings.shape[1:] != self.sizes[:1]:
+            raise ValueError(
+                f"Expected embeddings of shape (rows, {self.sizes[0]}) but got {tuple(embeddings.shape)}; set embedding_dim "
+                f"(on the mixin nwa_embedding_dim) to the dimension of your embeddings."
+            )
+        return batch.nw.to(embeddings.device, non_blocking=True)
+
+    @staticmethod
+    def _rows(embeddings: Tensor, batch: NWBatch, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings and lengths of the N sequences in the first ``count`` pairs, and those pairs as rows of them."""
+        lengths, pairs = (
+            part.to(embeddings.device, non_blocking=True) for part in (batch.lengths, batch.pairs[:count])
         )
-    places = torch.arange(2 * pairs, device=batch.pairs.device)
-    first = places.new_full((unique,), 2 * pairs).scatter_reduce(0, batch.pairs.T.reshape(-1), places, "amin")
-    # A sequence in no pair has no embedding; it is in no map either, so any row will do for it.
-    return torch.cat(outputs).index_select(0, first.clamp(max=2 * pairs - 1))
+        first = getattr(batch, "nw_rows", None)
+        if first is not None:
+            return embeddings[:first], lengths[:first], pairs
+        # A GPU has to catch up here; a batch that says nw_rows spares it that.
+        used, local = torch.unique(pairs, return_inverse=True)
+        return embeddings.index_select(0, used), lengths[used], local
+
+    def get_extra_state(self) -> Tensor:
+        """Steps so far, and the sizes of the head, 0 where they are not known yet."""
+        return torch.tensor([self.steps, *(self.sizes or (0, 0))])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on counting where a checkpoint stopped, and take its sizes where none were given."""
+        self.steps, embedding_dim, max_length = state.tolist()
+        if self.sizes is None and embedding_dim:
+            self.set_sizes(embedding_dim, max_length)
 
 
-def check_head_is_trained(head: nn.Module, module: LightningModule, remedy: str) -> None:
-    """Make sure that every trainable parameter of the head is in an optimizer.
-
-    Raises:
-        RuntimeError: With the remedy, if one is not.
-    """
-    groups = [group for optimizer in module.trainer.optimizers for group in optimizer.param_groups]
-    held = {id(parameter) for group in groups for parameter in group["params"]}
-    trainable = {name: value for name, value in head.named_parameters() if value.requires_grad}
-    missing = [name for name, value in trainable.items() if id(value) not in held]
-    if missing:
-        raise RuntimeError(
-            f"Expected every parameter of {HEAD_NAME} in an optimizer but {len(missing)} are in none, such as "
-            f"{HEAD_NAME}.{missing[0]}; {remedy}"
-        )
-
-
-def attention_maps(head: Head, embeddings: Tensor, tokens: Tensor, pairs: Tensor) -> Tensor:
-    """Attention maps, for eval_no_grad at.
-
-    Args:
-        head: Draws them.
-        embeddings: ``(U, m)``.
-        tokens: ``(U, L)`` tokens of the embedded sequences.
-        pairs: ``(Q, 2)`` rows: first (rows of the map), second (columns).
-
-    Returns:
-        ``(Q, L, L)`` maps whose rows sum to 1; columns after the end of the second sequence are 0.
-    """
-    inside = tokens != PADDING
-    logits = head(embeddings, inside.sum(dim=1) - 1, pairs, tokens.shape[1])
-    if isinstance(head, FeatureHead):
-        logits = head.spread(logits, tokens.shape[1])
-    return nw_target(logits, column_mask=inside[pairs[:, 1]])
+def is_nw_batch(batch: Any) -> bool:
+    """Whether a batch has the lengths, pairs and matrices that the loss needs."""
+    return all(isinstance(getattr(batch, name, None), Tensor) for name in ("lengths", "pairs", "nw"))

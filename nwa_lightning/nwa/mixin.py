@@ -2,78 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
-from nwa_lightning.data.batch import PairBatch
-from nwa_lightning.nwa.loss import (
-    HEAD_NAME,
-    Head,
-    Weight,
-    add_term,
-    attention_maps,
-    build_head,
+from nwa_lightning.nwa.capture import captured_calls
+from nwa_lightning.nwa.heads import HeadOptions
+from nwa_lightning.nwa.loss import DEFAULT_EVERY, NWALoss, NWBatch
+from nwa_lightning.nwa.report import Report, now
+from nwa_lightning.nwa.step import (
+    NAME,
+    Source,
     call_step,
-    captured_embeddings,
     check_head_is_trained,
-    get_loss,
-    nwa_term,
-    unique_embeddings,
+    drop_idle_gradients,
+    find_sizes,
+    logged_term,
+    named_batch,
+    step_with_term,
 )
+from nwa_lightning.nwa.weight import DEFAULT_WEIGHT, Weight
 
 if TYPE_CHECKING:
     _Base = LightningModule
 else:
     _Base = object
 
+#: Hooks of Lightning in which the mixin has work to do, whether or not a subclass calls ``super()`` in its own.
+_HOOKS = ("training_step", "setup", "on_train_start", "on_before_optimizer_step")
+
+#: Beside the hooks that are running: a trial step, which finds the sizes of the head.
+_TRIAL = "trial"
+
 
 class NWAMixin(_Base):
     """Adds the Needleman-Wunsch Attention loss to a LightningModule; it stands before the other base class.
 
-    Write a model and call ``nwa_loss`` yourself::
+    Subclass a model you have::
+
+        class TheirsWithNWA(NWAMixin, Theirs):
+            def nwa_batch(self, batch):  # where the sequences are; not needed with NWADataModule
+                return pair_batch(batch["sequence"])
+
+    The term is added to the loss that their ``training_step`` returns (a tensor, or a dict with "loss"), from the
+    embeddings that their encoder produced in that very step, in one call or in several. A step that calls
+    ``self.nwa_loss(embeddings, batch)`` itself says where the embeddings are, and nothing is added twice::
 
         class Mine(NWAMixin, LightningModule):
-            def __init__(self):
-                super().__init__(nwa_embedding_dim=128, nwa_max_length=150)
-                self.encoder = ...
-
             def training_step(self, batch, batch_idx):
                 embeddings = self.encode(batch.tokens)
                 return my_loss(embeddings, batch) + self.nwa_loss(embeddings, batch)
 
-    Or subclass a model you have, with no other line::
-
-        class TheirsWithNWA(NWAMixin, Theirs):
-            pass
-
-        model = TheirsWithNWA(..., nwa_embedding_dim=128, nwa_max_length=150)
-
-    Then the term is added to the loss that their ``training_step`` returns (a tensor, or a dict with "loss"), from the
-    embeddings that their encoder produced in that very step: either once for the U sequences of the batch (best), or
-    for ``batch.left`` and ``batch.right``, in two calls or joined in one.
-
-    The training batches are ``PairBatch``; ``NWADataModule`` makes them.
-
     Args:
         *args: Handed on to the next class.
-        nwa_embedding_dim: m, the dimension of the embeddings.
-        nwa_max_length: The most bases a sequence may have.
-        nwa_weight: lambda, the weight of the term; "auto" keeps the term at a tenth of the loss it is added to, by a running
-            ratio; None builds no head: the exact baseline.
-        nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
-        nwa_encoder: Dotted name of the submodule whose output is the ``(rows, m)`` embeddings.
+        nwa_embedding_dim: m, the dimension of the embeddings; None finds it by a trial step before training.
+        nwa_max_length: The most letters a sequence may have; None takes ``max_length`` of the data module, the encoder or the
+            model.
+        nwa_weight: lambda, as in ``NWALoss``; None builds no head: the exact baseline.
+        nwa_temperature: As ``temperature`` in ``NWALoss``.
+        nwa_every: As ``every`` in ``NWALoss``.
+        nwa_encoder: Dotted name of the submodule that returns the ``(rows, m)`` embeddings, alone or in a tuple, a dict or a
+            ``ModelOutput``.
         nwa_features: Dotted name of the submodule whose output, ``(rows, positions, channels)`` or ``(rows, channels,
             positions)``, the map is drawn from instead, without a decoder; ``nwa_embedding_dim`` are then its channels.
+        nwa_head_options: Sizes of the decoder, as in ``NWAHead``.
         **kwargs: Handed on to the next class.
+
+    Attributes:
+        nwa: The ``NWALoss``; None with ``nwa_weight=None``.
 
     Raises:
         TypeError: When a subclass is defined with the bases in the wrong order.
+        InputError: For a number that cannot be used.
     """
 
-    nwa_head: Head | None
+    nwa: NWALoss | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -84,29 +92,78 @@ class NWAMixin(_Base):
                 f"Expected NWAMixin before the LightningModule, or its __init__ is never called; "
                 f"write `class {cls.__name__}({bases})`."
             )
+        for name in _HOOKS:
+            if name in vars(cls):
+                setattr(cls, name, _with_nwa(name, vars(cls)[name]))
 
     def __init__(
         self,
         *args: Any,
-        nwa_embedding_dim: int,
-        nwa_max_length: int,
-        nwa_weight: Weight | None = 1e-5,
+        nwa_embedding_dim: int | None = None,
+        nwa_max_length: int | None = None,
+        nwa_weight: Weight | None = DEFAULT_WEIGHT,
         nwa_temperature: float = 1.0,
+        nwa_every: int = DEFAULT_EVERY,
         nwa_encoder: str = "encoder",
         nwa_features: str | None = None,
+        nwa_head_options: HeadOptions | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.nwa_weight = nwa_weight
-        self.nwa_temperature = nwa_temperature
         self.nwa_encoder = nwa_encoder
         self.nwa_features = nwa_features
+        self._nwa_sizes = (nwa_embedding_dim, nwa_max_length)
+        self._nwa_running: set[str] = set()
         self._nwa_called = False
+        self._nwa_report = Report(nwa_features or nwa_encoder)
         # Last in the chain, so that the encoder starts from the same random numbers with and without a head; and not in
         # setup(), which comes after the optimizer of a command line has taken its parameters.
-        self.nwa_head = None
+        self.nwa = None
         if nwa_weight is not None:
-            self.nwa_head = build_head(nwa_embedding_dim, nwa_max_length, nwa_weight, nwa_features)
+            self.nwa = NWALoss(
+                nwa_embedding_dim,
+                nwa_max_length,
+                weight=nwa_weight,
+                temperature=nwa_temperature,
+                every=nwa_every,
+                head="decoder" if nwa_features is None else "features",
+                head_options=nwa_head_options,
+            )
+
+    def nwa_batch(self, batch: Any) -> NWBatch:
+        """Where the sequences of a batch are; override it for batches of your own loader.
+
+        Args:
+            batch: What the loader gives.
+
+        Returns:
+            ``pair_batch(sequences)`` with the sequences in the order in which ``training_step`` encodes them, over all its
+            calls of the encoder; or the batch itself, if it is a ``PairBatch`` and the step encodes ``batch.tokens`` once. As
+            long as it is not overridden, sequences of a ``PairBatch`` are recognised in the input of the encoder.
+        """
+        found: NWBatch = batch
+        return found
+
+    def nwa_embeddings(self, output: Any) -> Tensor:
+        """What of the encoder's output is the embedding; override it where that is not the only tensor that fits.
+
+        Args:
+            output: What the submodule ``nwa_encoder`` returned; with ``nwa_features`` what that one returned.
+
+        Returns:
+            ``(rows, m)`` embeddings; of features ``(rows, positions, channels)``.
+        """
+        return self._nwa_source(picked=False).pick(
+            self, output, None if self.nwa is None or self.nwa.sizes is None else self.nwa.sizes[0]
+        )
+
+    def _nwa_source(self, *, picked: bool = True) -> Source:
+        return Source(
+            encoder=self.nwa_encoder,
+            features=self.nwa_features,
+            batch=None if type(self).nwa_batch is NWAMixin.nwa_batch else self.nwa_batch,
+            embeddings=self.nwa_embeddings if picked else None,
+        )
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Embed sequences; override it where the encoder wants other arguments.
@@ -117,83 +174,95 @@ class NWAMixin(_Base):
         Returns:
             ``(U, m)`` embeddings.
         """
-        embeddings: Tensor = self.get_submodule(self.nwa_encoder)(tokens)
-        return embeddings
+        output = self.get_submodule(self.nwa_encoder)(tokens)
+        return output if self.nwa_features is not None or isinstance(output, Tensor) else self.nwa_embeddings(output)
 
     def _encode_for_map(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The embeddings, and what the map is drawn from: the same, or the features."""
         if self.nwa_features is None:
             embeddings = self.encode(tokens)
             return embeddings, embeddings
-        with captured_embeddings(self, self.nwa_features) as outputs:
+        with captured_calls(self, self.nwa_features) as calls:
             embeddings = self.encode(tokens)
-        return embeddings, outputs[0]
+        return embeddings, self.nwa_embeddings(calls[0].output)
 
     # Neither the compiled kernel nor self.log can be traced by torch.compile.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def nwa_loss(self, embeddings: Tensor, batch: PairBatch, encoder_loss: Tensor | None = None) -> Tensor:
-        """The weighted term ``nwa_weight * L_nw`` (eq. 5 and 6 of the paper), ready to add to a loss.
-
-        L_nw is the row-wise Jensen-Shannon divergence, summed over rows, averaged over pairs; its value before
-        weighting is logged as ``train/nwa_loss`` during training.
+    def nwa_loss(self, embeddings: Tensor, batch: Any, encoder_loss: Tensor | None = None) -> Tensor:
+        """The weighted term, ready to add to a loss; during training L_nw is logged as ``train/nwa_loss``.
 
         Args:
-            embeddings: ``(U, m)``, one row per row of ``batch.tokens``; with ``nwa_features`` the features instead.
-            batch: With ``(Q, L, L)`` matrices of its first Q pairs.
+            embeddings: ``(U, m)``, one row per sequence of the batch; with ``nwa_features`` the features instead.
+            batch: A ``PairBatch``, or what ``nwa_batch`` makes one of.
             encoder_loss: The loss that the term will be added to; needed for ``nwa_weight="auto"`` only.
 
         Returns:
-            A scalar that depends on every parameter of the head, also for Q = 0 or weight 0, so that no process of a
-            distributed run waits for a gradient; without a head, a 0 that depends on the embeddings.
+            As ``NWALoss.forward``; without a head, a 0 that depends on the embeddings.
         """
         self._nwa_called = True
-        if self.nwa_head is None or self.nwa_weight is None:
+        if self.nwa is None or _TRIAL in self._nwa_running:
             return embeddings.sum() * 0.0
-        return nwa_term(
-            self,
-            self.nwa_head,
-            embeddings,
-            batch,
-            weight=self.nwa_weight,
-            temperature=self.nwa_temperature,
-            encoder_loss=encoder_loss,
-        )
+        if not self.nwa.due:
+            return self.nwa.skip() + embeddings.sum() * 0.0
+        started = now(embeddings)
+        pairs = named_batch(self._nwa_source(), batch)
+        return logged_term(self, self.nwa, self._nwa_report, embeddings, pairs, encoder_loss, started)
 
-    def training_step(self, batch: PairBatch, *args: Any, **kwargs: Any) -> Any:
+    def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Their step, plus the term, unless their step called ``nwa_loss`` itself."""
-        self._nwa_called = False
-        step = super().training_step
-        if self.nwa_head is None:
-            return call_step(step, batch, *args, **kwargs)
-        source = self.nwa_features or self.nwa_encoder
-        with captured_embeddings(self, source) as outputs:
-            result = call_step(step, batch, *args, **kwargs)
-        if self._nwa_called or (result is None and self.automatic_optimization):
-            return result
-        if not self.automatic_optimization:
-            raise RuntimeError(
-                "Expected automatic optimization: with manual optimization there is no loss to add to; call "
-                "self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
-            )
-        embeddings = unique_embeddings(outputs, batch, source, features=self.nwa_features is not None)
-        return add_term(result, self.nwa_loss(embeddings, batch, get_loss(result)))
+        return self._nwa_around("training_step", super().training_step, batch, *args, **kwargs)
+
+    def setup(self, stage: str) -> None:
+        """Find the sizes of the head, where they were not given."""
+        self._nwa_around("setup", super().setup, stage)
 
     def on_train_start(self) -> None:
         """Check that an optimizer trains the head."""
-        super().on_train_start()
-        if self.nwa_head is not None:
-            remedy = (
-                "in configure_optimizers use self.parameters() or self.nwa_param_groups(lr=..., nwa_lr=...), or pass "
-                "nwa_weight=None to train without the head."
-            )
-            check_head_is_trained(self.nwa_head, self, remedy)
+        self._nwa_around("on_train_start", super().on_train_start)
 
-    def nwa_attention(self, tokens: Tensor, pairs: Tensor) -> Tensor:
-        """Attention maps, for eval_no_grad at.
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Leave the head alone in a step without the term."""
+        self._nwa_around("on_before_optimizer_step", super().on_before_optimizer_step, optimizer)
 
-        Args:
-            tokens: ``(U, L)``.
-            pairs: ``(Q, 2)`` rows of ``tokens``: first (rows of the map), second (columns).
+    def _nwa_around(self, name: str, hook: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a hook; around the outermost of those that call one another by ``super()``, do the work of the mixin."""
+        if name in self._nwa_running or self.nwa is None:
+            return call_step(hook, *args, **kwargs) if name == "training_step" else hook(*args, **kwargs)
+        self._nwa_running.add(name)
+        try:
+            if name == "training_step":
+                return self._nwa_step(hook, *args, **kwargs)
+            result = hook(*args, **kwargs)
+            if name == "setup" and args[0] == "fit" and self.nwa.sizes is None:
+                self._nwa_find_sizes(self.nwa)
+            if name == "on_train_start":
+                remedy = (
+                    "in configure_optimizers use self.parameters() or self.nwa_param_groups(lr=..., nwa_lr=...), or pass "
+                    "nwa_weight=None to train without the head."
+                )
+                check_head_is_trained(self.nwa, self, remedy)
+            if name == "on_before_optimizer_step":
+                drop_idle_gradients(self.nwa)
+            return result
+        finally:
+            self._nwa_running.discard(name)
+
+    def _nwa_find_sizes(self, nwa: NWALoss) -> None:
+        # The copy of the model that is tried runs its own step alone, without a term.
+        self._nwa_running |= {"training_step", _TRIAL}
+        try:
+            nwa.set_sizes(*find_sizes(self._nwa_sizes, self.trainer, self, self._nwa_source()))
+        finally:
+            self._nwa_running -= {"training_step", _TRIAL}
+
+    def _nwa_step(self, step: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
+        assert self.nwa is not None
+        self._nwa_called = False
+        source, called = self._nwa_source(), lambda: self._nwa_called
+        return step_with_term(step, self, self.nwa, self._nwa_report, source, batch, *args, called=called, **kwargs)
+
+    def nwa_attention(self, batch: Any) -> Tensor:
+        """Attention maps of the pairs of a ``PairBatch`` that have a matrix, for eval_no_grad at; it encodes ``batch.tokens``.
 
         Returns:
             ``(Q, L, L)`` maps whose rows sum to 1; columns after the end of the second sequence are 0.
@@ -201,17 +270,27 @@ class NWAMixin(_Base):
         Raises:
             RuntimeError: If the model has no head.
         """
-        if self.nwa_head is None:
+        if self.nwa is None:
             raise RuntimeError("Expected a model with a head but it was built with nwa_weight=None.")
-        return attention_maps(self.nwa_head, self._encode_for_map(tokens)[1], tokens, pairs)
+        return self.nwa.attention(self._encode_for_map(batch.tokens)[1], batch)
 
     def nwa_param_groups(self, *, lr: float, nwa_lr: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: the model at ``lr``, the head at ``nwa_lr``."""
-        head = list(self.nwa_head.parameters()) if self.nwa_head is not None else []
+        head = list(self.nwa.parameters()) if self.nwa is not None else []
         of_head = {id(parameter) for parameter in head}
         model = [value for value in self.parameters() if id(value) not in of_head]
         return [{"params": model, "lr": lr}, *([{"params": head, "lr": nwa_lr}] if head else [])]
 
     def encoder_state_dict(self) -> dict[str, Tensor]:
         """The state of the model without the head: what inference needs."""
-        return {name: value for name, value in self.state_dict().items() if not name.startswith(f"{HEAD_NAME}.")}
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(f"{NAME}.")}
+
+
+def _with_nwa(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A subclass's own hook, with the work of the mixin around it."""
+
+    @wraps(hook)
+    def wrapped(self: NWAMixin, *args: Any, **kwargs: Any) -> Any:
+        return self._nwa_around(name, hook.__get__(self), *args, **kwargs)
+
+    return wrapped

@@ -50,7 +50,14 @@ def test_the_cold_start(tmp_path):
 
 
 def test_the_study_goes_on_where_it_was_and_says_what_nwa_changed(tmp_path):
-    command = [sys.executable, str(EXAMPLES / "study" / "reproduce.py"), "--data", "tree:300x60", "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(EXAMPLES / "study" / "reproduce.py"),
+        "--data",
+        "tree:300x60",
+        "--out",
+        str(tmp_path),
+    ]
     command += ["--rows", "cnned", "--dims", "16", "--seeds", "2", "--steps", "3"]
     done = subprocess.run([*command, "--nwa", "without", "with", "1e-3"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -71,8 +71,8 @@ def storage_strands(
     ways, possible = _strand_ways(length, (low, high), min(max_homopolymer, length))
     if possible == 0:
         raise InputError(
-            f"gc_content: expected fractions between which a strand of {length} bases can have one, found {low} to {high}; allow more "
-            f"fractions, or change the length"
+            f"gc_content: expected fractions between which a strand of {length} bases can have one, found {low} to {high}; allow "
+            f"more fractions, or change the length"
         )
     if possible is not None and strands > possible:
         raise InputError(

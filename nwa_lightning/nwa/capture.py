@@ -1,0 +1,229 @@
+"""Find the embeddings of a batch's sequences in what a model's encoder returned while a step ran.
+
+Which row of the encoder's output belongs to which sequence is known from the encoder's input, or from the order in which
+somebody named the sequences; never from the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nwa_lightning.sequences.alphabet import PADDING
+
+#: What of an encoder's output is the embedding.
+Pick = Callable[[Any], Tensor]
+
+REMEDY = (
+    "name the sequences in the order in which your step encodes them: override nwa_batch(batch) (NWAMixin) or pass batch=... "
+    "(NWACallback), and return pair_batch(sequences), or the batch itself if your step encodes batch.tokens once"
+)
+
+
+class Call(NamedTuple):
+    """One call of a submodule: its arguments, and what it returned."""
+
+    arguments: list[Any]
+    output: Any
+
+
+@contextmanager
+def eval_no_grad(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every submodule is back in the mode it was in."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def find_submodule(module: nn.Module, name: str) -> nn.Module:
+    """A submodule by its dotted name.
+
+    Raises:
+        AttributeError: With the names there are, if there is none.
+    """
+    try:
+        return module.get_submodule(name)
+    except AttributeError:
+        names = [known for known, _ in module.named_modules() if known and known.split(".")[0] != "nwa"]
+        listed = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
+        raise AttributeError(
+            f"Expected a submodule named {name!r} that returns embeddings or features but found {listed}; name it with "
+            f"encoder=... or features=... (NWACallback), nwa_encoder=... or nwa_features=... (NWAMixin)."
+        ) from None
+
+
+@contextmanager
+def captured_calls(module: nn.Module, name: str) -> Iterator[list[Call]]:
+    """Collect the calls of a submodule while a step runs.
+
+    Calls under ``torch.no_grad`` (of a momentum encoder, say) are left out if gradients are on outside.
+
+    Args:
+        module: The model.
+        name: Dotted name of its submodule.
+
+    Raises:
+        AttributeError: If there is no such submodule.
+    """
+    calls: list[Call] = []
+    wanted = torch.is_grad_enabled()
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if torch.is_grad_enabled() or not wanted:
+            calls.append(Call([*args, *kwargs.values()], output))
+
+    handle = find_submodule(module, name).register_forward_hook(keep, with_kwargs=True)
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def pick_tensor(output: Any, dimensions: int, name: str) -> Tensor:
+    """The one tensor of so many dimensions in what a module returned: itself, or in a tuple, a dict or a ``ModelOutput``.
+
+    Args:
+        output: What it returned.
+        dimensions: 2 for ``(rows, m)`` embeddings, 3 for features.
+        name: Of the module, for messages.
+
+    Raises:
+        TypeError: If there is none, or more than one.
+    """
+    parts: Iterable[Any]
+    if isinstance(output, Tensor):
+        parts = [output]
+    elif isinstance(output, Mapping):
+        parts = output.values()
+    else:
+        parts = output if isinstance(output, (tuple, list)) else []
+    tensors = [part for part in parts if isinstance(part, Tensor) and part.is_floating_point()]
+    shaped = [part for part in tensors if part.ndim == dimensions or (dimensions == 3 and _is_flat_image(part))]
+    if len(shaped) == 1:
+        return shaped[0]
+    wanted = "embeddings, (rows, m)" if dimensions == 2 else "features, (rows, positions, channels)"
+    found = ", ".join(str(tuple(part.shape)) for part in tensors) or "none"
+    raise TypeError(
+        f"Expected {name} to return one tensor of {wanted}, but got {type(output).__name__} with tensors of shape {found}; name "
+        f"the submodule that does, or say which it is: override nwa_embeddings(output) (NWAMixin) or pass embeddings=... "
+        f"(NWACallback)."
+    )
+
+
+def _is_flat_image(part: Tensor) -> bool:
+    return part.ndim == 4 and part.shape[2] == 1
+
+
+def channels_last(features: Tensor, module: nn.Module, channels: int | None = None) -> Tensor:
+    """Features as ``(rows, positions, channels)``.
+
+    Where both dimensions could be the channels, convolutions are taken to have them first and all other modules last.
+
+    Args:
+        features: ``(rows, positions, channels)``, ``(rows, channels, positions)`` or ``(rows, channels, 1, positions)``.
+        module: What returned them.
+        channels: How many there are, if known.
+    """
+    if _is_flat_image(features):
+        features = features.squeeze(2)
+    first, last = (features.shape[1] == channels, features.shape[2] == channels)
+    if first == last:
+        first = any(isinstance(part, (nn.Conv1d, nn.Conv2d)) for part in module.modules())
+    return features.mT if first else features
+
+
+def in_named_order(outputs: list[Tensor], count: int, name: str) -> Tensor:
+    """The outputs of all calls in a row, where the sequences were named in that order.
+
+    Raises:
+        RuntimeError: If there are not as many rows as sequences.
+    """
+    rows = [len(output) for output in outputs]
+    if sum(rows) != count:
+        raise RuntimeError(
+            f"Expected the {count} sequences that were named to be the rows that {name} returned, in {len(rows)} calls {rows}; "
+            f"name each sequence that the step encodes, in that order (nwa_batch on the mixin, batch=... of the callback)."
+        )
+    return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+
+
+def by_tokens(calls: list[Call], outputs: list[Tensor], batch: Any, name: str) -> Tensor:
+    """One row per sequence of a ``PairBatch``, found by comparing the encoder's input with ``batch.tokens``.
+
+    A step that encoded both sides of the pairs has several rows for most sequences: the first one counts.
+
+    Args:
+        calls: Of the encoder.
+        outputs: ``(rows, ...)`` of each call.
+        batch: With ``tokens``.
+        name: Of the encoder, for messages.
+
+    Raises:
+        RuntimeError: If the input is none of the tokens, or a sequence that has a map was not encoded.
+    """
+    tokens: Tensor = batch.tokens
+    if len(calls) == 1 and any(argument is tokens for argument in calls[0].arguments):
+        return outputs[0]
+    inputs = [_token_input(call, len(output)) for call, output in zip(calls, outputs, strict=True)]
+    if not calls or any(given is None for given in inputs):
+        shapes = [tuple(part.shape) for call in calls for part in call.arguments if isinstance(part, Tensor)]
+        raise RuntimeError(
+            f"Expected {name} to be called with rows of batch.tokens, by which its output is recognised, but "
+            + (f"got tensors of shape {shapes}; {REMEDY}." if calls else f"it was not called in the step; {REMEDY}.")
+        )
+    width = max(tokens.shape[1], *(given.shape[1] for given in inputs if given is not None))
+    known = _padded(tokens, width)
+    seen = torch.cat([_padded(given.to(tokens), width) for given in inputs if given is not None])
+    order, hashes = _sorted_hashes(known)
+    # The first of equal sequences stands for all of them, on both sides.
+    of_known, of_seen = (order[_place(hashes, rows)] for rows in (known, seen))
+    same = (known[of_seen] == seen).all(dim=1)
+    places = torch.arange(len(seen), device=tokens.device)
+    nowhere = len(seen)
+    first = places.new_full((len(known),), nowhere)
+    first = first.scatter_reduce(0, of_seen, torch.where(same, places, nowhere), "amin")[of_known]
+    mapped = batch.pairs[: len(batch.nw)].reshape(-1)
+    missing = int((first[mapped] == nowhere).sum())
+    if missing:
+        raise RuntimeError(
+            f"Expected {name} to be called with the sequences of batch.tokens but {missing} of the {len(mapped)} places in the "
+            f"maps have one that it was not called with; {REMEDY}."
+        )
+    # A sequence that was not encoded is in no map, so any row will do for it.
+    return torch.cat(outputs).index_select(0, first.clamp(max=nowhere - 1))
+
+
+def _token_input(call: Call, rows: int) -> Tensor | None:
+    for argument in call.arguments:
+        if isinstance(argument, Tensor) and argument.ndim == 2 and len(argument) == rows:
+            return None if argument.is_floating_point() else argument
+    return None
+
+
+def _padded(tokens: Tensor, width: int) -> Tensor:
+    return nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=PADDING)
+
+
+def _hashes(tokens: Tensor) -> Tensor:
+    """``(U,)`` int64 of ``(U, L)`` tokens; sums wrap around."""
+    weights = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) * 0x9E3779B97F4A7C1
+    mixed = (tokens.long() + 1) * weights
+    return (mixed ^ (mixed >> 29)).sum(dim=1)
+
+
+def _sorted_hashes(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    hashes, order = _hashes(tokens).sort(stable=True)
+    return order, hashes
+
+
+def _place(hashes: Tensor, tokens: Tensor) -> Tensor:
+    return torch.searchsorted(hashes, _hashes(tokens)).clamp(max=len(hashes) - 1)

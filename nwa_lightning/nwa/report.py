@@ -1,0 +1,84 @@
+"""What NWA says of itself: a line at the start, and one about its time after the first hundred steps."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from nwa_lightning.nwa.loss import NWALoss
+
+#: Steps that the time is taken of.
+STEPS = 100
+
+
+class Report:
+    """Watches the first steps of a run.
+
+    Args:
+        source: Of the embeddings or features, as a user would call it.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.steps = 0
+        self.seconds = 0.0
+        self.started = 0.0
+        self.announced = False
+
+    def begin_step(self) -> None:
+        """Note when a training step begins; after enough of them, say how much of their time was the term's."""
+        if self.steps == 1:
+            self.started, self.seconds = time.perf_counter(), 0.0
+        if self.steps == STEPS + 1:
+            share = 100 * self.seconds / (time.perf_counter() - self.started)
+            rank_zero_info(f"NWA: {share:.0f} % of the time of the first {STEPS} steps.")
+        self.steps += 1
+
+    def timed(self, term: Tensor, embeddings: Tensor, started: float) -> None:
+        """Take the time of a term: since ``started``, and between its gradient and that of the embeddings."""
+        if self.steps > STEPS:
+            return
+        self.seconds += now(term) - started
+        marks: list[float] = []
+        if term.requires_grad and embeddings.requires_grad:
+            term.register_hook(lambda _: marks.append(now(term)))  # type: ignore[no-untyped-call]
+            embeddings.register_hook(lambda _: self._add(marks, embeddings))  # type: ignore[no-untyped-call]
+
+    def _add(self, marks: list[float], embeddings: Tensor) -> None:
+        if marks:
+            self.seconds += now(embeddings) - marks.pop()
+
+    def first_term(self, nwa: NWALoss, batch: Any) -> None:
+        """The line at the start, once.
+
+        Raises:
+            RuntimeError: If the batch has nothing to learn from.
+        """
+        if self.announced:
+            return
+        count = len(batch.nw)
+        if count == 0:
+            raise RuntimeError(
+                "Expected Needleman-Wunsch matrices in the first batch but it has none, so NWA would do nothing; set "
+                "nwa_batch_size to at least 2 (NWADataModule, pair_batch), or train without NWA (nwa_weight=None)."
+            )
+        self.announced = True
+        assert nwa.sizes is not None
+        size, longest = nwa.sizes
+        weight = "found while training" if nwa.auto is not None else f"{nwa.weight:g}"
+        kind = f"m = {size}" if nwa.head_kind == "decoder" else f"{size} channels"
+        rank_zero_info(
+            f"NWA: attention maps of {count} pairs from {self.source} ({kind}, up to {longest} letters), lambda {weight}, "
+            + ("every step." if nwa.every == 1 else f"every {nwa.every}th step.")
+        )
+
+
+def now(near: Tensor) -> float:
+    """The time, when what a GPU was given to do so far is done."""
+    if near.is_cuda:
+        torch.cuda.synchronize(near.device)
+    return time.perf_counter()
