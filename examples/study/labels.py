@@ -11,7 +11,8 @@ test families. All rows train for the same CPU seconds of one thread; imports an
 
 A row is ``random``, ``untrained``, ``kmer``, a loss (``plain``: classifier, ``triplet``, ``edits``: edit distance) or a loss
 and a term, such as ``triplet+nwa``; ``nwa`` is short for ``plain+nwa``. Options of a term: ``-w`` its weight (lambda), ``-k`` it
-counts in every k-th step, ``-n`` reads of a batch that feed it. Finished cells are lines of the CSV file: later runs resume.
+counts in every k-th step, ``-n`` reads of a batch that feed it; ``-s`` other CPU seconds than the rest. Finished cells are lines
+of the CSV file: later runs resume.
 """
 
 from __future__ import annotations
@@ -31,23 +32,23 @@ import torch
 from greengenes import Families, load_greengenes, simulate_families, split_families
 from numpy.typing import NDArray
 from rich.progress import track
-from standin import NWALoss, pair_batch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from nwa_lightning import InputError, KmerEncoder, Muon, NWAHead, ResidualCNN, edit_distances
+from nwa_lightning import InputError, KmerEncoder, Muon, NWAHead, NWALoss, ResidualCNN, edit_distances, pair_batch
 
 LENGTH: Final = 150
 DIMENSION: Final = 128
 BATCH: Final = 64
+EVERY, READS = 4, 6  # of a term, where a row does not say
 GROUP, MARGIN = 4, 0.2  # triplet loss: reads per family in a batch, and the margin
 JUDGED: Final = 1000  # reads of the validation and of the test families, with all their pairs
 NO_PAIRS: Final = np.empty((0, 2), dtype=np.int64)
 UNTRAINED: Final = ("random", "untrained", "kmer")
 LOSSES: Final = ("plain", "triplet", "edits")
 DEFAULT_ROWS: Final = [
-    *UNTRAINED, *LOSSES, "nwa-w0.01", "nwa-w0.1", "nwa-w0.3", "nwa-w1", "nwa-w0.1-k1", "nwa-w0.1-k8", "nwa-w0.1-n4",
-    "nwa-w0.1-n16", "diagonal-w0.1", "autoencoder-w1", "autoencoder-w10", "plain+edits-w100", "triplet+nwa-w0.1",
+    *UNTRAINED, "plain", "nwa-w0.1", "diagonal-w0.1", "autoencoder-w1", "autoencoder-w10", "edits", "triplet", "triplet+nwa-w0.1",
+    "plain-s30", "nwa-w0.01", "nwa-w0.03", "nwa-w0.3", "nwa-w1", "nwa-w0.1-k1", "nwa-w0.1-k8", "nwa-w0.1-n4", "nwa-w0.1-n8",
 ]  # fmt: skip
 #: Of Muon: the best for ``plain`` on the validation families, among 0.003 and 0.01, and 0.001 and 0.003 of Adam.
 LEARNING_RATE: Final = 0.003
@@ -66,12 +67,16 @@ class Row(NamedTuple):
     weight: float
     every: int
     reads: int
+    #: CPU seconds of training, where they are not those of the other rows.
+    seconds: float
 
     @classmethod
     def parse(cls, name: str) -> Row:
         """Read a name such as ``plain``, ``nwa-w0.1-k4-n8`` or ``triplet+nwa-w0.1``."""
-        found = re.fullmatch(r"([a-z]+)(?:\+([a-z]+))?(?:-w(\d*\.?\d+))?(?:-k([1-9]\d*))?(?:-n(\d+))?", name)
-        loss, term, weight, every, reads = found.groups() if found else ("", None, None, None, None)
+        found = re.fullmatch(
+            r"([a-z]+)(?:\+([a-z]+))?(?:-w(\d*\.?\d+))?(?:-k([1-9]\d*))?(?:-n(\d+))?(?:-s(\d+))?", name
+        )
+        loss, term, weight, every, reads, seconds = found.groups() if found else ("", *[None] * 5)
         if term is None and loss in TERMS:
             loss, term = ("edits" if loss == "edits" else "plain"), loss
         if loss not in (*UNTRAINED, *LOSSES) or (term is not None and term not in TERMS):
@@ -79,7 +84,9 @@ class Row(NamedTuple):
                 f"{name}: expected {', '.join(UNTRAINED)}, a loss ({', '.join(LOSSES)}), a term ({', '.join(TERMS)}) or "
                 f"loss+term, and perhaps -w, -k and -n with numbers, such as nwa-w0.1-k4-n8"
             )
-        return cls(name, loss, term or "", float(weight or 0.1), int(every or 4), int(reads or 8))
+        return cls(
+            name, loss, term or "", float(weight or 0.1), int(every or EVERY), int(reads or READS), float(seconds or 0)
+        )
 
 
 class NWATerm(nn.Module):
@@ -208,7 +215,7 @@ def train(row: Row, data: Families, seed: int, budget: float) -> tuple[nn.Module
 
 
 def mean_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Ranks for Spearman's correlation; those of torchmetrics 1.9 overflow int32 with so many pairs."""
+    """Ranks for Spearman's correlation, equal values sharing their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - counts / 2)[place]
 
@@ -284,7 +291,7 @@ def main() -> None:
     # A progress bar that refreshes itself would use CPU seconds of the training.
     for row, seed in track(cells, f"{len(cells)} cells", auto_refresh=False):
         if not any((line["row"], line["seed"]) == (row.name, str(seed)) for line in finished()):
-            encoder, found = train(row, split.train, seed, options.budget)
+            encoder, found = train(row, split.train, seed, row.seconds or options.budget)
             for part, data in judged.items():
                 figures = judge(None if row.loss == "random" else encoder.eval(), data, edits[part])
                 found |= {f"{part}_{name}": value for name, value in figures.items()}

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nwa_lightning import EditDistanceModel, NWADataModule, nw_matrix, nw_target
-from nwa_lightning.nwa.loss import captured_embeddings
+from nwa_lightning.data.batch import chosen_pairs
+from nwa_lightning.nwa.capture import captured_calls
 
 #: Bases along each side of the zoomed region.
 ZOOM = 40
@@ -62,13 +63,14 @@ def maps_figure(without: EditDistanceModel, with_nwa: EditDistanceModel, data: N
     batch = next(iter(data.test_dataloader()))
     wanted = batch.distance.float().quantile(0.1)
     number = int((batch.distance - wanted).abs().argmin())
-    tokens = batch.tokens[batch.pairs[number]]
-    rows, columns = (batch.lengths[batch.pairs[number]] + 1).tolist()
+    shown = chosen_pairs(batch, [number])
+    tokens = shown.tokens
+    rows, columns = (shown.lengths + 1).tolist()
     one, two = (data.alphabet.decode(row.numpy().astype(np.uint8)) for row in tokens)
     matrix = nw_matrix(one, two, **data.scores._asdict())
     target = nw_target(torch.from_numpy(matrix)[None], temperature=with_nwa.nwa.temperature)[0]
     with torch.inference_mode():
-        attention = with_nwa.nwa_attention(tokens, torch.tensor([[0, 1]]))[0, :rows, :columns]
+        attention = with_nwa.nwa_attention(shown)[0, :rows, :columns]
         features = _feature_map(without, tokens)
     # Positions of the features stand for several bases each: drawn as large as those.
     stretched = torch.nn.functional.interpolate(features[None, None], size=tuple(tokens.shape[1:] * 2))[
@@ -104,9 +106,10 @@ def maps_figure(without: EditDistanceModel, with_nwa: EditDistanceModel, data: N
 
 def _feature_map(model: EditDistanceModel, tokens: Tensor) -> Tensor:
     """``(S, S)`` map of two sequences from what the encoder's ``features`` return before the readout."""
-    with captured_embeddings(model, "encoder.features") as kept:
+    with captured_calls(model, "encoder.features") as kept:
         model.encode(tokens)
-    found = kept[0][0] if isinstance(kept[0], tuple) else kept[0]  # recurrent layers return their last state too
+    output = kept[0].output
+    found = output[0] if isinstance(output, tuple) else output  # recurrent layers return their last state too
     if isinstance(model.encoder.get_submodule("features"), torch.nn.Sequential):
         found = found.reshape(len(tokens), -1, found.shape[-1]).mT  # convolutions have channels before positions
     found = found - found.mean(dim=(0, 1))

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from nwa_lightning.data.batch import PairBatch, pair_batch
+from nwa_lightning.data.batch import PairBatch, chosen_pairs
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.data.datasets import FixedPairs
 from nwa_lightning.errors import InputError
@@ -142,20 +142,16 @@ class AttentionMapLogger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, data: NWADataModule, batch: PairBatch
     ) -> Iterator[Figure]:
         """The pictures of the chosen pairs, all drawn from one call of the encoder."""
-        chosen = batch.pairs[_spread(batch.distance, self.pairs)]
-        rows = chosen.reshape(-1)
+        numbers = _spread(batch.distance, self.pairs)
+        shown = chosen_pairs(batch, numbers)
         holder = find_nwa(trainer, pl_module)
         nwa = holder.nwa
         assert nwa is not None
-        lengths = batch.lengths[rows]
-        places = torch.arange(len(rows)).reshape(-1, 2)
-        # Pairs that share a sequence encode it twice; they are few.
-        made = pair_batch(batch.tokens[rows, 1:], places, lengths=lengths, nwa_batch_size=len(rows))
-        shown = move_data_to_device(made._replace(tokens=batch.tokens[rows]), pl_module.device)
-        maps = holder.nwa_attention(shown) if isinstance(holder, NWAMixin) else holder.attention(shown, pl_module)
-        tokens = batch.tokens[rows]
-        letters = [data.alphabet.decode(row) for row in tokens.numpy().astype(np.uint8)]
+        inputs = move_data_to_device(shown, pl_module.device)
+        maps = holder.nwa_attention(inputs) if isinstance(holder, NWAMixin) else holder.attention(inputs, pl_module)
+        letters = [data.alphabet.decode(row) for row in shown.tokens.numpy().astype(np.uint8)]
         # The first validation batch holds the first sequences of the validation set, in its order.
+        rows = batch.pairs[numbers].reshape(-1)
         names = [f"sequence {name}" for name in data.split.val.names[rows.numpy()]]
         for number, attention in enumerate(maps.float().cpu().numpy()):
             one, two = 2 * number, 2 * number + 1

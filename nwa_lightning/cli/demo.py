@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from nwa_lightning.cli.lightning_cli import NWACLI
-from nwa_lightning.data.batch import PairBatch, pair_batch
+from nwa_lightning.data.batch import PairBatch, chosen_pairs
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
@@ -127,14 +127,14 @@ def _build(reads: str, options: dict[str, object], seed: int, steps: int) -> NWA
 def _draw_attention(model: EditDistanceModel, batch: PairBatch, data: NWADataModule, path: Path) -> None:
     """Draw the test pair whose edit distance is nearest the first decile: related, but not the same."""
     wanted = batch.distance.float().quantile(0.1)
-    chosen = batch.pairs[(batch.distance - wanted).abs().argmin()]
+    number = int((batch.distance - wanted).abs().argmin())
+    shown = chosen_pairs(batch, [number])
     assert model.nwa is not None
-    tokens, lengths = batch.tokens[chosen], batch.lengths[chosen].tolist()
-    one, two = (data.alphabet.decode(row.numpy().astype(np.uint8)) for row in tokens)
-    shown = pair_batch(tokens[:, 1:], lengths=batch.lengths[chosen])._replace(tokens=tokens)
+    lengths = shown.lengths.tolist()
+    one, two = (data.alphabet.decode(row.numpy().astype(np.uint8)) for row in shown.tokens)
     with torch.inference_mode():
         attention = model.nwa_attention(shown)[0, : lengths[0] + 1, : lengths[1] + 1]
-    names = tuple(f"read {name}" for name in data.split.test.names[chosen.numpy()])
+    names = tuple(f"read {name}" for name in data.split.test.names[batch.pairs[number].numpy()])
     figure = attention_figure(
         attention.numpy(), one, two, names=(names[0], names[1]), scores=data.scores, temperature=model.nwa.temperature
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from nwa_lightning.alignment import Kind, edit_distances, nw_matrices
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, PADDING, SOS, Alphabet
 from nwa_lightning.sequences.collection import Sequences
+
+#: Sequences that feed the NWA term by default: with more, a step costs more and teaches no more (``examples/study/labels.py``).
+NWA_BATCH_SIZE: Final = 6
 
 
 class PairBatch(NamedTuple):
@@ -69,7 +72,7 @@ def pair_batch(
     pairs: ArrayLike | Literal["all"] | None = None,
     *,
     lengths: ArrayLike | Tensor | None = None,
-    nwa_batch_size: int = 8,
+    nwa_batch_size: int = NWA_BATCH_SIZE,
     match: int = 1,
     mismatch: int = -1,
     gap: int = -1,
@@ -136,6 +139,22 @@ def pair_batch(
         nw=torch.from_numpy(nw),
         nw_rows=len(used) if np.array_equal(used, np.arange(len(used))) else None,
     )
+
+
+def chosen_pairs(batch: PairBatch, numbers: Sequence[int] | Tensor) -> PairBatch:
+    """Some pairs of a batch, each with its matrix, for looking at.
+
+    Args:
+        batch: Of tokens that begin with ``<sos>``.
+        numbers: ``(Q,)`` numbers of its pairs.
+
+    Returns:
+        A batch of 2 Q sequences, whose rows 2 q and 2 q + 1 are those of pair q.
+    """
+    rows = batch.pairs[torch.as_tensor(numbers)].reshape(-1)
+    places = np.arange(len(rows)).reshape(-1, 2)
+    made = pair_batch(batch.tokens[rows, 1:], places, lengths=batch.lengths[rows], nwa_batch_size=len(rows))
+    return made._replace(tokens=batch.tokens[rows])
 
 
 def _pairs_of_first(pairs: NDArray[np.int64], sequences: int) -> int:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
 from nwa_lightning.alignment import Kind, Scores, check_scores
 from nwa_lightning.data.augment import Augment
-from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.batch import NWA_BATCH_SIZE, PairBatch
 from nwa_lightning.data.datasets import DrawnPairs, FixedPairs, SingleSequences
 from nwa_lightning.data.loaders import BatchLoader, StepSampler
 from nwa_lightning.data.rng_state import random_state, set_random_state
@@ -66,7 +66,7 @@ class NWADataModule(LightningDataModule):
         test_size: int | None = None,
         batch_size: int = 64,
         pairs: int | None = 1024,
-        nwa_batch_size: int = 8,
+        nwa_batch_size: int = NWA_BATCH_SIZE,
         augment: Augment | None = None,
         match: int = 1,
         mismatch: int = -1,

@@ -135,6 +135,8 @@ class NeuroSEEDTransformer(Encoder):
             ``(U, S, hidden_dim)`` with S segments that hold ``max_length`` bases; 0 where a segment is padding alone.
         """
         segments = len(self.near)
+        if tokens.shape[0] == 0:  # torch's attention refuses it; a process of a distributed prediction may have none
+            return self.positions.new_zeros(0, *self.positions.shape)
         bases = nn.functional.pad(self.pad(tokens)[:, 1:], (0, segments * self.segment - self.max_length))
         bases = bases.reshape(-1, segments, self.segment)
         letters = self.one_hot(bases).flatten(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +23,8 @@ def hyperbolic_distance(first: Tensor, second: Tensor) -> Tensor:
     :math:`\cosh d = 1 + 2 \sinh^2(d/2)`; but nothing cancels, so d(u, u) is 0 with a finite gradient.
 
     Args:
-        first: ``(..., m)`` points inside the unit ball.
-        second: ``(..., m)`` points inside the unit ball.
+        first: ``(..., m)`` points inside the unit ball; one that is not counts as just inside.
+        second: ``(..., m)`` points, likewise.
 
     Returns:
         ``(...)`` distances.
@@ -32,7 +34,9 @@ def hyperbolic_distance(first: Tensor, second: Tensor) -> Tensor:
         tensor(0.)
     """
     squared = (first - second).square().sum(dim=-1)
-    room = (1 - first.square().sum(dim=-1)) * (1 - second.square().sum(dim=-1))
+    # A point on the sphere or beyond counts as just inside: far from all others, and not at distance 0.
+    smallest = torch.finfo(squared.dtype).eps
+    room = math.prod((1 - side.square().sum(dim=-1)).clamp(min=smallest) for side in (first, second))
     return 2 * torch.asinh(safe_sqrt(squared / room))
 
 

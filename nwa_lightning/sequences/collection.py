@@ -61,6 +61,10 @@ class Sequences:
         _, first = np.unique(self.codes, axis=0, return_index=True)
         return self.take(np.sort(first))
 
+    def to_strings(self, alphabet: Alphabet = DNA) -> list[str]:
+        """The sequences as upper-case letters."""
+        return [alphabet.decode(row[:length]) for row, length in zip(self.codes, self.lengths, strict=True)]
+
     def bytes_of(self, rows: NDArray[np.int64]) -> list[bytes]:
         """The codes of the chosen rows, each without its padding, as the edit-distance code wants them."""
         return [self.codes[row, : self.lengths[row]].tobytes() for row in rows.tolist()]

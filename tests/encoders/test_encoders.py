@@ -300,3 +300,10 @@ def test_bad_arguments_of_the_residual_cnn():
         ResidualCNN(max_length=40, stages=0)
     with pytest.raises(InputError, match="stages - 1: expected few enough to halve 11 positions, found 4"):
         ResidualCNN(max_length=40, stages=5)
+
+
+@pytest.mark.parametrize(("kind", "options"), ENCODERS)
+def test_no_sequences_at_all(kind, options):
+    """As a process of a distributed prediction has them, where there is an odd number of batches."""
+    encoder = kind(32, 16, **options)
+    assert encoder(torch.zeros(0, 33, dtype=torch.long)).shape == (0, 16)

@@ -245,3 +245,16 @@ def test_a_state_of_another_power_brings_it():
 @pytest.mark.parametrize(("dim", "power"), [(1, 1), (32, 1), (64, 1.25), (128, 1.5), (512, 1.5)])
 def test_the_power_goes_with_the_dimension(dim, power):
     assert suitable_power(dim) == power
+
+
+def test_a_point_outside_the_ball_is_far_and_not_at_distance_0():
+    inside = torch.tensor([[0.3, 0.2], [0.0, 0.0]], dtype=torch.float64)
+    outside = torch.tensor([[1.5, 0.0], [1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    distance = hyperbolic_distance(outside, inside)
+    border = hyperbolic_distance(torch.tensor([0.999, 0.0], dtype=torch.float64), inside[0])
+    assert (distance > border).all()
+    distance.sum().backward()
+    assert torch.isfinite(outside.grad).all()
+    # Two points outside are apart unless they are equal.
+    assert hyperbolic_distance(outside[0], -outside[0]) > border
+    assert hyperbolic_distance(outside[0], outside[0]) == 0
