@@ -1,7 +1,7 @@
 """From nothing to the published error of CNN + NWA, 1.52 % (Lee & No, 2024, on Qiita), in seconds, on human16s.
 
-Run it with ``python examples/benchmarks/cold_start.py`` on an idle machine. The clock starts with the first line, before the imports,
-and stops when the test error is known. The number of steps was chosen on the validation set of seed 0, which ``--validate``
+Run it with ``python examples/benchmarks/cold_start.py`` on an idle machine. The clock starts with the first line, before the
+imports, and stops when the test error is known. The number of steps was chosen on the validation set of seed 0, which ``--validate``
 prints in place of the test error.
 """
 
@@ -16,8 +16,8 @@ import torch  # noqa: E402
 from lightning.pytorch import Trainer, seed_everything  # noqa: E402
 
 from nwa_lightning import EditDistanceModel, NWADataModule, ResidualCNN  # noqa: E402
-from nwa_lightning.models.edit_distance import predictor
-from nwa_lightning.models.metrics import evaluate
+from nwa_lightning.models.edit_distance import predictor  # noqa: E402
+from nwa_lightning.models.metrics import evaluate  # noqa: E402
 
 PUBLISHED = 1.52
 

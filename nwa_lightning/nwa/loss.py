@@ -50,8 +50,9 @@ class NWALoss(nn.Module):
             loss = criterion(embeddings, labels)
             loss = loss + nwa(embeddings, pair_batch(reads))
 
-    Lambda scales the gradient into the embeddings. The head, which draws the maps, learns from L_nw as it is, so it learns
-    also where lambda is tiny, and with lambda 0 it shows what an embedding knows of alignments without changing it.
+    Lambda scales the gradient into the embeddings. The head, which draws the maps, learns from L_nw per row whatever lambda
+    is, so it learns also where lambda is tiny, and with lambda 0 it shows what an embedding knows of alignments without
+    changing it.
 
     The module counts its training steps. In evaluation mode or without gradients it counts none and changes nothing.
 
@@ -176,8 +177,13 @@ class NWALoss(nn.Module):
             self.last = divergence.detach()
             scale.fill_(self.every)
         scale *= self.factor * (self.auto() if self.auto is not None else float(self.weight))
-        self.last_weight = scale / self.every if self._counts else scale
-        return scaled_value(divergence, scale)
+        self.last_weight = scale / self.every
+        # Per row, the head's gradients are about as large as an encoder's; clipping by their norm would else leave nothing of
+        # those.
+        per_row = 1 / batch.nw.shape[-1]
+        value = scaled_value(divergence, scale.clone(), per_row)
+        scale /= per_row
+        return value
 
     def skip(self) -> Tensor:
         """Count a training step without the term.

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from nwa_lightning.nwa.capture import captured_calls
 from nwa_lightning.nwa.heads import HeadOptions
 from nwa_lightning.nwa.loss import DEFAULT_EVERY, NWALoss, NWBatch
-from nwa_lightning.nwa.report import Report, now
+from nwa_lightning.nwa.report import Report
 from nwa_lightning.nwa.step import (
     NAME,
     Source,
@@ -204,7 +204,7 @@ class NWAMixin(_Base):
             return embeddings.sum() * 0.0
         if not self.nwa.due:
             return self.nwa.skip() + embeddings.sum() * 0.0
-        started = now(embeddings)
+        started = self._nwa_report.now(embeddings)
         pairs = named_batch(self._nwa_source(), batch)
         return logged_term(self, self.nwa, self._nwa_report, embeddings, pairs, encoder_loss, started)
 

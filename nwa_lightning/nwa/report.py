@@ -34,23 +34,31 @@ class Report:
         if self.steps == 1:
             self.started, self.seconds = time.perf_counter(), 0.0
         if self.steps == STEPS + 1:
-            share = 100 * self.seconds / (time.perf_counter() - self.started)
-            rank_zero_info(f"NWA: {share:.0f} % of the time of the first {STEPS} steps.")
+            percent = 100 * self.seconds / (time.perf_counter() - self.started)
+            rank_zero_info(f"NWA: {percent:.0f} % of the time of the first {STEPS} steps.")
         self.steps += 1
+
+    def now(self, near: Tensor) -> float:
+        """The time, when what a GPU was given to do so far is done; 0 once no time is taken any more, so that it need not be."""
+        if self.steps > STEPS:
+            return 0.0
+        if near.is_cuda:
+            torch.cuda.synchronize(near.device)
+        return time.perf_counter()
 
     def timed(self, term: Tensor, embeddings: Tensor, started: float) -> None:
         """Take the time of a term: since ``started``, and between its gradient and that of the embeddings."""
         if self.steps > STEPS:
             return
-        self.seconds += now(term) - started
+        self.seconds += self.now(term) - started
         marks: list[float] = []
         if term.requires_grad and embeddings.requires_grad:
-            term.register_hook(lambda _: marks.append(now(term)))  # type: ignore[no-untyped-call]
+            term.register_hook(lambda _: marks.append(self.now(term)))  # type: ignore[no-untyped-call]
             embeddings.register_hook(lambda _: self._add(marks, embeddings))  # type: ignore[no-untyped-call]
 
     def _add(self, marks: list[float], embeddings: Tensor) -> None:
         if marks:
-            self.seconds += now(embeddings) - marks.pop()
+            self.seconds += self.now(embeddings) - marks.pop()
 
     def first_term(self, nwa: NWALoss, batch: Any) -> None:
         """The line at the start, once.
@@ -75,10 +83,3 @@ class Report:
             f"NWA: attention maps of {count} pairs from {self.source} ({kind}, up to {longest} letters), lambda {weight}, "
             + ("every step." if nwa.every == 1 else f"every {nwa.every}th step.")
         )
-
-
-def now(near: Tensor) -> float:
-    """The time, when what a GPU was given to do so far is done."""
-    if near.is_cuda:
-        torch.cuda.synchronize(near.device)
-    return time.perf_counter()

@@ -21,7 +21,7 @@ from nwa_lightning.nwa.capture import (
     pick_tensor,
 )
 from nwa_lightning.nwa.loss import NWALoss, is_nw_batch
-from nwa_lightning.nwa.report import Report, now
+from nwa_lightning.nwa.report import Report
 from nwa_lightning.nwa.sizes import find_embedding_dim, find_max_length
 
 #: Name of the ``NWALoss`` in a model.
@@ -125,7 +125,7 @@ def step_with_term(
             "Expected automatic optimization: with manual optimization there is no loss to add to; use NWAMixin and call "
             "self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
         )
-    started = now(get_loss(result))
+    started = report.now(get_loss(result))
     pairs = named_batch(source, batch)
     channels = nwa.sizes[0] if nwa.sizes is not None else None
     found = [source.pick(module, call.output, channels) for call in outputs]

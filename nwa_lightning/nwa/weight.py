@@ -43,12 +43,13 @@ class _ScaledGradient(torch.autograd.Function):
 
 class _ScaledValue(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, scale: Tensor, gradient_scale: float) -> Tensor:
+        ctx.gradient_scale = gradient_scale
         return value * scale
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        return grad_outputs[0], None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        return grad_outputs[0] * ctx.gradient_scale, None, None
 
 
 def scaled_gradient(values: Tensor, scale: Tensor) -> Tensor:
@@ -57,9 +58,9 @@ def scaled_gradient(values: Tensor, scale: Tensor) -> Tensor:
     return scaled
 
 
-def scaled_value(value: Tensor, scale: Tensor) -> Tensor:
-    """The value times ``scale``, with the gradient of the value alone."""
-    scaled: Tensor = _ScaledValue.apply(value, scale)  # type: ignore[no-untyped-call]
+def scaled_value(value: Tensor, scale: Tensor, gradient_scale: float) -> Tensor:
+    """The value times ``scale``, with the gradient of the value times ``gradient_scale``."""
+    scaled: Tensor = _ScaledValue.apply(value, scale, gradient_scale)  # type: ignore[no-untyped-call]
     return scaled
 
 

@@ -20,6 +20,7 @@ from nwa_lightning import (
     NWACallback,
     NWADataModule,
     NWAMixin,
+    pair_batch,
 )
 from nwa_lightning.callbacks import map_logger
 from nwa_lightning.cli.main import main
@@ -147,7 +148,7 @@ def test_the_map_is_the_models(data, tmp_path, drawn):
         row[0] = 1
         row[1 : len(code) + 1] = torch.from_numpy(code.astype(np.int64))
     with torch.no_grad():
-        expected = model.eval().nwa_attention(tokens, torch.tensor([[0, 1]]))[0]
+        expected = model.eval().nwa_attention(pair_batch([first, second], max_length=32)._replace(tokens=tokens))[0]
     np.testing.assert_allclose(attention, expected[: len(first) + 1, : len(second) + 1], rtol=1e-4, atol=1e-6)
     assert options["temperature"] == 2.0
     assert options["scores"] == data.scores

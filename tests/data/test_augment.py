@@ -19,7 +19,8 @@ OPTIONS = {"batch_size": 16, "nwa_batch_size": 6, "seed": 3}
 
 
 def same(one, two):
-    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert one.nw_rows == two.nw_rows
+    return all(torch.equal(a, b) for a, b in zip(one[:5], two[:5], strict=True))
 
 
 def batches(reads, augment=None, **options):

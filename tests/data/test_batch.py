@@ -13,7 +13,8 @@ from nwa_lightning.sequences.alphabet import DNA, PADDING, SOS
 
 
 def same(one, two):
-    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert one.nw_rows == two.nw_rows
+    return all(torch.equal(a, b) for a, b in zip(one[:5], two[:5], strict=True))
 
 
 def test_a_batch_keeps_its_contract(data):

@@ -65,7 +65,7 @@ def fit(noisy, reads, folder, way, ckpt_path=None, stop=STEPS, **options):
     assert trainer.global_step == stop
     weights = model.state_dict()
     if way == "callback":
-        weights |= {f"nwa_head.{name}": value for name, value in callbacks[0].nwa_head.state_dict().items()}
+        weights |= {f"nwa.{name}": value for name, value in callbacks[0].nwa.state_dict().items()}
     return weights
 
 
@@ -149,7 +149,7 @@ def test_sigterm_leaves_a_checkpoint_to_resume_from(noisy, reads, tmp_path):
     )
     with pytest.raises(SystemExit):
         trainer.fit(model, NWADataModule(str(reads), batch_size=16, nwa_batch_size=6))
-    assert not hasattr(model, "nwa_head"), "the callback leaves the model as it was found"
+    assert not hasattr(model, "nwa"), "the callback leaves the model as it was found"
     last = max((tmp_path / "cut").glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
     found = fit(noisy, reads, tmp_path / "cut", "callback", ckpt_path=last)
     for name, value in whole.items():
@@ -189,7 +189,7 @@ def test_a_requeued_slurm_job_goes_on(noisy, reads, tmp_path, monkeypatch):
             callbacks=[nwa, NWAWeightSchedule(warmup=4), *more],
         )
         trainer.fit(model, NWADataModule(str(reads), batch_size=16, nwa_batch_size=6))
-        return model.state_dict() | nwa.nwa_head.state_dict()
+        return model.state_dict() | nwa.nwa.state_dict()
 
     whole = start("whole")
     with pytest.raises(ZeroDivisionError):

@@ -1,12 +1,10 @@
-from itertools import combinations
-
 import numpy as np
 import pytest
 import torch
 from scipy.spatial import distance as scipy_distance
 
 from nwa_lightning import NWADataModule
-from nwa_lightning.data.batch import make_batch
+from nwa_lightning.data.batch import pair_batch
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
 from nwa_lightning.models.metrics import evaluate
@@ -22,8 +20,7 @@ DISTANCES = {
 
 
 def batch_of(sequences):
-    rows = np.arange(len(sequences))
-    return make_batch(sequences, rows, np.array(list(combinations(rows, 2)), dtype=np.int64).reshape(-1, 2))
+    return pair_batch(sequences, "all", nwa_batch_size=0)
 
 
 def slow_counts(text, k):

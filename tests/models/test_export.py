@@ -277,7 +277,7 @@ def test_a_model_of_ones_own(checkpoint, tmp_path, capsys):
     """Its encoder cannot be built without it: the weights and the hyper-parameters are all there is."""
     weight = torch.arange(6.0).reshape(2, 3)
     content = {
-        "state_dict": {"encoder.weight": weight, "nwa_head.merge": weight},
+        "state_dict": {"encoder.weight": weight, "nwa.head.merge": weight},
         "hyper_parameters": {"_class_path": "theirs.Model", "width": 3},
     }
     torch.save(content, tmp_path / "theirs.ckpt")

@@ -92,7 +92,7 @@ def test_the_optimizer_steps_encoder_and_head_at_their_rates(data, optimizer):
     assert type(used).__name__.lower() == optimizer
     assert [group["initial_lr"] for group in used.param_groups] == [0.02, 0.01]
     moved = {name.split(".")[0] for name, value in model.named_parameters() if not torch.equal(value, before[name])}
-    assert moved == {"encoder", "distance", "nwa_head"}
+    assert moved == {"encoder", "distance", "nwa"}
 
 
 @pytest.mark.parametrize(("distance", "loss"), list(itertools.product(get_args(DistanceName), get_args(LossName))))

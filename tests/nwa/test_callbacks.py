@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, StochasticWeightAveraging
 
-from nwa_lightning import InputError, NWACallback, NWADataModule, NWAHead, NWAMixin, NWAWeightSchedule
+from nwa_lightning import InputError, NWACallback, NWADataModule, NWAHead, NWAMixin, NWAWeightSchedule, pair_batch
 from nwa_lightning.nwa.callback import find_nwa
 
 HEAD = {"embedding_dim": 16, "max_length": 32}
@@ -27,7 +27,8 @@ class Curve(Callback):
         self.losses.append(float(outputs["loss"]))
         if not isinstance(pl_module, NWAMixin) and not any(isinstance(c, NWACallback) for c in trainer.callbacks):
             return
-        self.weights.append(find_nwa(trainer, pl_module).nwa_weight)
+        nwa = find_nwa(trainer, pl_module).nwa
+        self.weights.append(nwa.factor * nwa.weight)
 
 
 class Seen(Callback):
@@ -69,25 +70,26 @@ def with_nwa(theirs):
 
 @pytest.mark.parametrize("both_sides", [False, True])
 @pytest.mark.parametrize("as_dict", [False, True])
-def test_the_callback_gives_the_numbers_of_the_mixin(theirs, with_nwa, reads, both_sides, as_dict):
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_callback_gives_the_numbers_of_the_mixin(theirs, with_nwa, reads, both_sides, as_dict, every):
     options = {"both_sides": both_sides, "as_dict": as_dict}
     curves = Curve(), Curve()
     torch.manual_seed(0)
-    mixed = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.1, **options)
+    mixed = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.1, nwa_every=every, **options)
     fit(mixed, fresh(reads), curves[0])
     torch.manual_seed(0)
-    plain, nwa = theirs(**options), NWACallback(weight=0.1, **HEAD)
+    plain, nwa = theirs(**options), NWACallback(weight=0.1, every=every, **HEAD)
     fit(plain, fresh(reads), nwa, curves[1])
     assert curves[0].losses == curves[1].losses
     for name, value in plain.state_dict().items():
         assert torch.equal(mixed.state_dict()[name], value), name
-    for name, value in nwa.nwa_head.state_dict().items():
-        assert torch.equal(mixed.nwa_head.state_dict()[name], value), name
+    for name, value in nwa.nwa.state_dict().items():
+        assert torch.equal(mixed.nwa.state_dict()[name], value), name
 
 
 def test_the_term_is_in_the_loss(theirs, reads):
     losses = []
-    for callbacks in ([], [NWACallback(weight=1.0, **HEAD)]):
+    for callbacks in ([], [NWACallback(weight=1.0, every=1, **HEAD)]):
         torch.manual_seed(0)
         curve = Curve()
         trainer = fit(theirs(), fresh(reads), *callbacks, curve, steps=1)
@@ -116,18 +118,19 @@ def test_the_model_is_left_as_it_was_found(theirs, reads):
     model = Fails()
     with pytest.raises(ZeroDivisionError):
         fit(model, fresh(reads), nwa)
-    assert not hasattr(model, "nwa_head")
+    assert not hasattr(model, "nwa")
     assert "training_step" not in vars(model)
 
 
 def test_a_second_fit_goes_on_with_the_same_head(theirs, reads):
-    model, nwa = theirs(), NWACallback(weight=1.0, **HEAD)
+    model, nwa = theirs(), NWACallback(weight=1.0, every=1, **HEAD)
     fit(model, fresh(reads), nwa, steps=2)
-    before = copy.deepcopy(nwa.nwa_head.state_dict())
-    head = nwa.nwa_head
+    head = nwa.nwa.head
+    before = copy.deepcopy(head.state_dict())
     fit(model, fresh(reads), nwa, steps=2)
-    assert nwa.nwa_head is head
+    assert nwa.nwa.head is head
     assert any(not torch.equal(value, before[name]) for name, value in head.state_dict().items())
+    assert nwa.nwa.steps == 4
 
 
 def test_a_checkpoint_is_that_of_the_plain_model(theirs, reads, tmp_path):
@@ -144,8 +147,8 @@ def test_a_checkpoint_is_that_of_the_plain_model(theirs, reads, tmp_path):
         assert list(saved["state_dict"]) == list(model.state_dict())
         theirs().load_state_dict(saved["state_dict"], strict=True)
         (state,) = (value for key, value in saved["callbacks"].items() if key.startswith("NWACallback"))
-        for key, value in nwa.nwa_head.state_dict().items():
-            assert torch.equal(state["head"][key], value)
+        for key, value in nwa.nwa.state_dict().items():
+            assert torch.equal(state["nwa"][key], value)
 
 
 def test_the_checkpoint_loads_where_this_package_cannot_be_imported(theirs, reads, tmp_path):
@@ -205,9 +208,9 @@ def test_two_processes_give_the_gradients_of_one(reads, tmp_path, way, strategy)
             torch.manual_seed(0)
             callbacks = []
             if {way!r} == "mixin":
-                model = nwa = WithNWA(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.01)
+                model = nwa = WithNWA(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.01, nwa_every=1)
             else:
-                model, nwa = SGD(), NWACallback(embedding_dim=16, max_length=32, weight=0.01)
+                model, nwa = SGD(), NWACallback(embedding_dim=16, max_length=32, weight=0.01, every=1)
                 callbacks = [nwa]
             processes = int(sys.argv[1])
             trainer = Trainer(
@@ -218,7 +221,7 @@ def test_two_processes_give_the_gradients_of_one(reads, tmp_path, way, strategy)
             )
             trainer.fit(model, NWADataModule({str(reads)!r}, batch_size=16, nwa_batch_size=6))
             if trainer.is_global_zero:
-                torch.save([model.state_dict(), nwa.nwa_head.state_dict()], sys.argv[2])
+                torch.save([model.state_dict(), nwa.nwa.head.state_dict()], sys.argv[2])
             """
         )
     )
@@ -241,13 +244,14 @@ def test_two_processes_give_the_gradients_of_one(reads, tmp_path, way, strategy)
 @pytest.mark.parametrize("way", ["mixin", "callback"])
 def test_a_compiled_model_trains(theirs, with_nwa, reads, way):
     torch.manual_seed(0)
-    nwa = NWACallback(weight=0.1, **HEAD)
+    nwa = NWACallback(weight=0.1, every=2, **HEAD)
+    options = {"nwa_embedding_dim": 16, "nwa_max_length": 32, "nwa_weight": 0.1, "nwa_every": 2}
     mixed = way == "mixin"
-    model = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.1) if mixed else theirs()
+    model = with_nwa(**options) if mixed else theirs()
     curve = Curve()
     fit(torch.compile(model, backend="eager"), fresh(reads), *([] if mixed else [nwa]), curve, steps=3)
     torch.manual_seed(0)
-    plain, expected = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=0.1), Curve()
+    plain, expected = with_nwa(**options), Curve()
     fit(plain, fresh(reads), expected, steps=3)
     assert curve.losses == pytest.approx(expected.losses, rel=1e-5)
 
@@ -279,7 +283,8 @@ def test_flags_of_the_trainer(theirs, with_nwa, reads, way, flag):
     start = NWAHead(16, 32).merge
     seen = Seen()
     trainer = fit(model, fresh(reads), *callbacks, seen, **options)
-    assert not torch.equal(nwa.nwa_head.merge, start.to(nwa.nwa_head.merge.dtype))
+    merge = nwa.nwa.head.merge
+    assert not torch.equal(merge, start.to(merge.dtype))
     assert torch.isfinite(trainer.callback_metrics["train/nwa_loss"])
     if flag == "overfit":
         assert len(seen.first_tokens) == 2, "the same batches in every epoch"
@@ -306,7 +311,8 @@ def test_the_weight_climbs_stays_and_falls(theirs, with_nwa, reads, way):
         callbacks = [NWACallback(weight=0.6, **HEAD), schedule, curve]
     trainer = fit(model, fresh(reads), *callbacks, steps=9)
     assert curve.weights == pytest.approx([0.3, 0.6, 0.6, 0.6, 0.6, 0.4, 0.2, 0, 0])
-    assert find_nwa(trainer, model).nwa_weight == 0.6
+    nwa = find_nwa(trainer, model).nwa
+    assert (nwa.weight, nwa.factor) == (0.6, 1.0)
     assert "train/nwa_weight" in trainer.callback_metrics
 
 
@@ -315,10 +321,10 @@ def test_a_weight_that_finds_itself(theirs, with_nwa, reads, way):
     """Lambda times L_nw is a tenth of the model's own loss, on the running average."""
     torch.manual_seed(0)
     if way == "mixin":
-        model = nwa = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight="auto")
+        model = nwa = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight="auto", nwa_every=1)
         callbacks = []
     else:
-        model, nwa = theirs(), NWACallback(weight="auto", **HEAD)
+        model, nwa = theirs(), NWACallback(weight="auto", every=1, **HEAD)
         callbacks = [nwa]
     seen = []
 
@@ -335,18 +341,16 @@ def test_a_weight_that_finds_itself(theirs, with_nwa, reads, way):
     for loss, found, weight in seen:
         own, divergence = 0.99 * own + 0.01 * loss, 0.99 * divergence + 0.01 * found
         assert weight == pytest.approx(0.1 * own / divergence, rel=1e-3)
-    assert nwa.nwa_head.auto_weight.running.tolist() == pytest.approx([own, divergence], rel=1e-3)
-    assert "auto_weight.running" in nwa.nwa_head.state_dict()
+    assert nwa.nwa.auto.running.tolist() == pytest.approx([own, divergence], rel=1e-3)
+    assert "auto.running" in nwa.nwa.state_dict()
 
 
 def test_a_weight_that_finds_itself_needs_the_loss(with_nwa, reads):
     model = with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight="auto")
     batch = fresh(reads).train_dataloader().dataset[0]
-    with pytest.raises(ValueError, match=r"self\.nwa_loss\(embeddings, batch, encoder_loss\)"):
+    with pytest.raises(ValueError, match=r"the weight is 'auto'; pass it as encoder_loss, the third argument"):
         model.nwa_loss(model.encode(batch.tokens), batch)
-    with pytest.raises(RuntimeError, match="nwa_weight is 'auto'; set one"):
-        fit(model, fresh(reads), NWAWeightSchedule())
-    with pytest.raises(ValueError, match="a number, 'auto' or None but got 'automatic'"):
+    with pytest.raises(InputError, match="weight: expected a number of at least 0, 'auto' or None, found 'automatic'"):
         with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight="automatic")
 
 
@@ -363,7 +367,7 @@ def test_what_cannot_work_is_said(theirs, with_nwa, reads):
         NWAWeightSchedule(decay=3)
     with pytest.raises(RuntimeError, match="Expected a model with NWA but Theirs is no NWAMixin"):
         fit(theirs(), data, NWAWeightSchedule())
-    with pytest.raises(RuntimeError, match="nwa_weight is None; set one or leave out NWAWeightSchedule"):
+    with pytest.raises(RuntimeError, match="built with nwa_weight=None; set a weight or leave out NWAWeightSchedule"):
         fit(with_nwa(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight=None), data, NWAWeightSchedule())
     with pytest.raises(RuntimeError, match="has it already; leave out one of NWAMixin and NWACallback"):
         fit(with_nwa(nwa_embedding_dim=16, nwa_max_length=32), data, NWACallback(**HEAD))
@@ -374,16 +378,16 @@ def test_what_cannot_work_is_said(theirs, with_nwa, reads):
         def configure_optimizers(self):
             return torch.optim.Adam(self.encoder.parameters())
 
-    with pytest.raises(RuntimeError, match=r"nwa_head.*are in none.*use self\.parameters\(\)"):
+    with pytest.raises(RuntimeError, match=r"of nwa in an optimizer .*are in none, such as nwa\.head\..*use self\.parameters\(\)"):
         fit(Forgets(), data, NWACallback(**HEAD))
     with pytest.raises(RuntimeError, match="there is none before the first fit"):
-        NWACallback(**HEAD).attention(torch.ones(1, 2), torch.zeros(1, 2), theirs())
+        NWACallback(**HEAD).attention(pair_batch(["AC", "GT"]), theirs())
 
 
 def test_attention_maps_of_a_plain_model(theirs, reads):
     data, model, nwa = fresh(reads), theirs(), NWACallback(**HEAD)
     fit(model, data, nwa)
     batch = data.train_dataloader().dataset[0]
-    maps = nwa.attention(batch.tokens, batch.nw_pairs, model)
+    maps = nwa.attention(batch, model)
     assert maps.shape == batch.nw.shape
     torch.testing.assert_close(maps.sum(-1), torch.ones(maps.shape[:2]))
