@@ -55,7 +55,7 @@ def train(make, steps, *callbacks):
         enable_checkpointing=False,
         callbacks=[*callbacks, curve],
     )
-    trainer.fit(model, NWADataModule(pairs=256))
+    trainer.fit(model, NWADataModule(pairs=256, fixed_width=True))
     return model, curve.losses
 
 
@@ -64,8 +64,8 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=500)
     steps = parser.parse_args().steps
     _, alone = train(Siamese, steps)
-    mixed, by_mixin = train(lambda: SiameseWithNWA(nwa_embedding_dim=64, nwa_max_length=150, nwa_weight=1e-4), steps)
-    plain, by_callback = train(Siamese, steps, NWACallback(embedding_dim=64, max_length=150, weight=1e-4))
+    mixed, by_mixin = train(lambda: SiameseWithNWA(nwa_weight=1e-4, nwa_every=1), steps)
+    plain, by_callback = train(Siamese, steps, NWACallback(weight=1e-4, every=1))
 
     print("step     alone     mixin  callback")
     for step in sorted({*range(0, steps, max(1, steps // 10)), steps - 1}):

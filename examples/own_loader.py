@@ -40,6 +40,8 @@ class Siamese(LightningModule):
 
 
 class SiameseWithNWA(NWAMixin, Siamese):  # NWA 1
+    """The same with NWA."""
+
     def nwa_batch(self, batch):  # NWA 2
         return pair_batch([*batch[0], *batch[1]])  # NWA 3
 

@@ -54,7 +54,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200)
     seed_everything(0)
-    nwa = NWACallback(batch=lambda batch: pair_batch(sum(batch.values(), [])), max_length=130)  # NWA
+    nwa = NWACallback(
+        batch=lambda batch: pair_batch([read for side in batch.values() for read in side]), max_length=130
+    )  # NWA
     options = {"logger": False, "enable_checkpointing": False, "callbacks": [nwa, PrintDivergence()]}
     loader = DataLoader(Triplets(), batch_size=32, shuffle=True)
     Trainer(max_steps=parser.parse_args().steps, max_epochs=-1, **options).fit(TripletModel(), loader)

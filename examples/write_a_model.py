@@ -13,7 +13,7 @@ class Mine(NWAMixin, LightningModule):
     """A linear embedding; its Euclidean distance stands for the edit distance over the length."""
 
     def __init__(self, max_length, embedding_dim=64):
-        super().__init__(nwa_embedding_dim=embedding_dim, nwa_max_length=max_length)
+        super().__init__(nwa_embedding_dim=embedding_dim, nwa_max_length=max_length, nwa_weight=1e-5)
         self.encoder = nn.Sequential(nn.Embedding(6, 8), nn.Flatten(), nn.Linear(8 * (max_length + 1), embedding_dim))
         self.length = max_length
 
@@ -32,7 +32,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=500)
     seed_everything(0)
-    data = NWADataModule()
+    data = NWADataModule(fixed_width=True)
     trainer = Trainer(max_steps=parser.parse_args().steps, max_epochs=-1, limit_val_batches=0, logger=False)
     trainer.fit(Mine(data.max_length), data)
     print({name: round(value.item(), 4) for name, value in trainer.callback_metrics.items()})

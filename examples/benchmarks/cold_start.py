@@ -1,8 +1,8 @@
 """From nothing to the published error of CNN + NWA, 1.52 % (Lee & No, 2024, on Qiita), in seconds, on human16s.
 
 Run it with ``python examples/benchmarks/cold_start.py`` on an idle machine. The clock starts with the first line, before the
-imports, and stops when the test error is known. The number of steps was chosen on the validation set of seed 0, which ``--validate``
-prints in place of the test error.
+imports, and stops when the test error is known. The number of steps was chosen on the validation set of seed 0, which
+``--validate`` prints in place of the test error.
 """
 
 import time

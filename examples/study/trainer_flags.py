@@ -26,8 +26,7 @@ SMALL = (
 )
 WAYS = {
     "mixin": "--model=EditDistanceModel",
-    "callback": "--model=existing_model.Siamese --trainer.callbacks+=NWACallback --trainer.callbacks.embedding_dim=64 "
-    "--trainer.callbacks.max_length=150 --checkpoint.monitor=null",
+    "callback": "--model=existing_model.Siamese --trainer.callbacks+=NWACallback --checkpoint.monitor=null",
 }
 
 CPUS = "--trainer.accelerator=cpu --trainer.devices=2"
@@ -68,8 +67,8 @@ def compiled(way: str) -> None:
     from nwa_lightning import NWACallback, NWADataModule
 
     data = NWADataModule(train_size=96, val_size=60, test_size=60, batch_size=16)
-    callbacks = [NWACallback(embedding_dim=64, max_length=150)] if way == "callback" else []
-    model = Siamese() if way == "callback" else SiameseWithNWA(nwa_embedding_dim=64, nwa_max_length=150)
+    callbacks = [NWACallback()] if way == "callback" else []
+    model = Siamese() if way == "callback" else SiameseWithNWA()
     trainer = Trainer(
         max_steps=12,
         logger=CSVLogger("."),
@@ -124,7 +123,7 @@ def main() -> None:
     print(table)
     if not options.only:
         text = (
-            "# Trainer flags that were tried\n\nWritten by `python examples/study/trainer_flags.py` on 2 CPU cores without a GPU. "
+            "# Trainer flags that were tried\n\nWritten by `python examples/study/trainer_flags.py` on 2 CPU cores, no GPU. "
             f"Every cell is `nwa fit {SMALL}` with `{WAYS['mixin']}` (mixin) or `{WAYS['callback']}` (callback), and the flags "
             "of the row. `torch.compile` has no flag: there, the models of examples/existing_model.py are compiled. A compiled "
             "step must not call `self.log` (with Lightning 2.6 and torch 2.13 that fails for any model): log from a method under "

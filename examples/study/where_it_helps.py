@@ -1,7 +1,7 @@
 """Where NWA might help if not in the plain error: in one table, without it, as published, and other ways to apply it.
 
-Run it with ``python examples/study/where_it_helps.py``. Every cell trains one encoder from one seed on 1,000 sequences, and measures
-it on the test set of those sequences and, from the same weights, on that of another set that it has never seen. Each
+Run it with ``python examples/study/where_it_helps.py``. Every cell trains one encoder from one seed on 1,000 sequences, and
+measures it on the test set of those sequences and, from the same weights, on that of another set that it has never seen. Each
 finished cell is a line of the CSV file, so a run that was cut off goes on where it was. A table beside it has the mean and
 standard deviation over seeds, and the change against the same without NWA.
 """
