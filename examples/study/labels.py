@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import re
 import sys
 import time
@@ -30,6 +29,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from greengenes import Families, load_greengenes, simulate_families, split_families
+from labels_report import labels_figure, labels_table, machine
 from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
@@ -235,29 +235,6 @@ def judge(encoder: nn.Module | None, data: Families, edits: NDArray[np.int32]) -
     return dict(zip(FIGURES, (correlation, 100 * nearest.mean(), 100 * right.mean()), strict=True))
 
 
-def report(lines: list[dict[str, str]], names: list[str]) -> str:
-    """The table: mean and standard deviation over seeds."""
-    heads = "row | seeds | Spearman | true nearest % | family % | validation: Spearman | true nearest % | family %"
-    heads += " | L_nw | training accuracy % | steps | CPU s"
-    table = [f"| {heads} |", f"|{' --- |' * (heads.count('|') + 1)}"]
-    for name in names:
-        found = [line for line in lines if line["row"] == name]
-        cells = [name, str(len(found))]
-        for column in COLUMNS[4:]:
-            values = np.array([float(line[column] or "nan") for line in found])
-            digits = 3 if "spearman" in column else 0 if column == "steps" else 1
-            deviation = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
-            cells.append("" if np.isnan(values).any() else f"{values.mean():.{digits}f}{deviation}")
-        table.append(f"| {' | '.join(cells)} |")
-    return "\n".join(table)
-
-
-def machine() -> str:
-    cpus = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", cpus.read_text()) if cpus.exists() else None
-    return f"{found[1] if found else platform.machine()}, one thread, PyTorch {torch.__version__}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=DEFAULT_ROWS)
@@ -297,8 +274,10 @@ def main() -> None:
                 found |= {f"{part}_{name}": value for name, value in figures.items()}
             with options.out.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS).writerow({**run, "row": row.name, "seed": seed, **found})
-    table = report([line for line in finished() if int(line["seed"]) in options.seeds], options.rows)
+    lines = [line for line in finished() if int(line["seed"]) in options.seeds]
+    table = labels_table(lines, options.rows, COLUMNS[COLUMNS.index("seed") + 1 :])
     options.out.with_suffix(".md").write_text(f"{table}\n\n`python {' '.join(sys.argv)}`; {machine()}\n")
+    labels_figure(lines, options.rows).savefig(options.out.with_suffix(".png"), dpi=100)
     print(table)
 
 

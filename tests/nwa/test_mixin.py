@@ -4,12 +4,12 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from nwa_lightning import EditDistanceModel, NWADataModule, NWAMixin, PairBatch
+from nwa_lightning import EditDistanceModel, NWADataModule, NWAMixin
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN
+from nwa_lightning.nwa.capture import Call, by_tokens, in_named_order
 from nwa_lightning.nwa.functional import row_jsd
-from nwa_lightning.nwa.loss import rows_used, unique_embeddings
 
-NWA = {"nwa_embedding_dim": 16, "nwa_max_length": 32}
+NWA = {"nwa_embedding_dim": 16, "nwa_max_length": 32, "nwa_every": 1}
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_term_is_added_to_the_loss_of_their_step(theirs, with_nwa, batch, bo
         expected, found = expected["loss"], found["loss"]
     inside = batch.tokens != 0
     first, second = batch.nw_pairs.T
-    logits = model.nwa_head(model.encoder(batch.tokens), batch.lengths, batch.nw_pairs, batch.tokens.shape[1])
+    logits = model.nwa.head(model.encoder(batch.tokens), batch.lengths, batch.nw_pairs, batch.tokens.shape[1])
     term = 0.5 * row_jsd(logits, batch.nw, inside[first], inside[second]).mean()
     assert term > 0.1
     torch.testing.assert_close(found, expected + term)
@@ -100,16 +100,16 @@ def test_a_foreign_model_trains_and_its_nwa_loss_falls(with_nwa, data):
 
 def test_one_step_of_1024_pairs_encodes_64_sequences_once():
     data = NWADataModule(pairs=1024)
-    model = EditDistanceModel(NeuroSEEDCNN(data.max_length, vocabulary=data.vocabulary))
+    model = EditDistanceModel(NeuroSEEDCNN(data.max_length, vocabulary=data.vocabulary), nwa_every=1)
     rows = []
     model.encoder.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
     decoded = []
-    model.nwa_head.decoder.register_forward_hook(lambda module, inputs, output: decoded.append(len(output)))
+    model.nwa.head.decoder.register_forward_hook(lambda module, inputs, output: decoded.append(len(output)))
     trainer = train(model, data, steps=2)
     assert trainer.global_step == 2
     assert len(data.train_dataloader().dataset[0].pairs) == 1024
     assert rows == [64, 64]
-    assert decoded == [8, 8]
+    assert decoded == [6, 6]
 
 
 def test_without_weight_there_is_no_head_and_their_step_is_untouched(theirs, with_nwa, data, batch):
@@ -117,7 +117,7 @@ def test_without_weight_there_is_no_head_and_their_step_is_untouched(theirs, wit
     plain = theirs()
     torch.manual_seed(0)
     model = with_nwa(nwa_weight=None, **NWA)
-    assert model.nwa_head is None
+    assert model.nwa is None
     assert list(model.state_dict()) == list(plain.state_dict())
     train(plain, data, steps=5)
     train(model, data, steps=5)
@@ -134,7 +134,7 @@ def test_the_term_always_reaches_every_parameter_of_the_head(with_nwa, batch, ca
     term = model.nwa_loss(model.encode(batch.tokens), batch)
     assert term.item() == 0
     term.backward()
-    assert all(parameter.grad is not None for parameter in model.nwa_head.parameters())
+    assert all(parameter.grad is not None for parameter in model.nwa.parameters())
     assert all(parameter.grad is not None for parameter in model.encoder.parameters())
 
 
@@ -150,7 +150,7 @@ def test_a_head_in_no_optimizer(with_nwa, data):
         def configure_optimizers(self):
             return torch.optim.Adam(self.encoder.parameters())
 
-    with pytest.raises(RuntimeError, match=r"nwa_head.*are in none.*nwa_param_groups"):
+    with pytest.raises(RuntimeError, match=r"of nwa in an optimizer .*are in none, such as nwa\.head\..*nwa_param_groups"):
         train(Forgets(**NWA), data, steps=1)
 
 
@@ -168,28 +168,28 @@ def test_wrong_encoder_name(with_nwa, batch):
 
 def test_wrong_number_of_embeddings(with_nwa, batch):
     model = with_nwa(**NWA)
-    with pytest.raises(ValueError, match=r"one embedding per row of batch.tokens \(16\) but got 3"):
+    with pytest.raises(ValueError, match=r"one embedding per sequence of the batch \(16\) but got 3"):
         model.nwa_loss(torch.randn(3, 16), batch)
-    with pytest.raises(RuntimeError, match=r"called once with 16 rows.* but it was called with \[120\] rows"):
-        unique_embeddings([torch.randn(120, 16)], batch, "encoder")
+    with pytest.raises(RuntimeError, match=r"Expected the 16 sequences .* in 2 calls \[100, 20\]; name each sequence"):
+        in_named_order([torch.randn(100, 16), torch.randn(20, 16)], 16, "encoder")
 
 
 def test_a_batch_of_another_kind(with_nwa, batch):
     model = with_nwa(**NWA)
     like = type("Like", (), {**batch._asdict(), "left": batch.left, "right": batch.right})()
-    with pytest.raises(TypeError, match=r"Expected a PairBatch .* but got Like"):
+    with pytest.raises(TypeError, match=r"Expected a PairBatch .* but got Like; .*override nwa_batch\(batch\)"):
         model.training_step(like, 0)
 
 
 def test_attention_maps(with_nwa, batch):
     model = with_nwa(**NWA)
-    maps = model.nwa_attention(batch.tokens, batch.nw_pairs)
+    maps = model.nwa_attention(batch)
     assert maps.shape == batch.nw.shape
     torch.testing.assert_close(maps.sum(-1), torch.ones(maps.shape[:2]))
     outside = (batch.tokens == 0)[batch.nw_pairs[:, 1]]
     assert (maps.mT[outside] == 0).all()
     with pytest.raises(RuntimeError, match="nwa_weight=None"):
-        with_nwa(nwa_weight=None, **NWA).nwa_attention(batch.tokens, batch.nw_pairs)
+        with_nwa(nwa_weight=None, **NWA).nwa_attention(batch)
 
 
 def test_parameter_groups_cover_all_and_the_encoder_state_has_no_head(theirs, with_nwa):
@@ -204,15 +204,7 @@ def test_parameter_groups_cover_all_and_the_encoder_state_has_no_head(theirs, wi
 
 def test_a_sequence_is_taken_from_its_first_occurrence(batch):
     marks = torch.arange(240.0)[:, None].expand(240, 2)
-    found = unique_embeddings([marks[:120], marks[120:]], batch, "encoder")[:, 0].tolist()
+    calls = [Call([side], rows) for side, rows in zip((batch.left, batch.right), marks.split(120), strict=True)]
+    found = by_tokens(calls, [call.output for call in calls], batch, "encoder")[:, 0].tolist()
     flat = batch.pairs.T.flatten().tolist()
     assert found == [flat.index(row) for row in range(16)]
-    assert isinstance(batch, PairBatch)
-
-
-def test_rows_in_use_are_known_without_looking_at_the_pairs(batch):
-    block = batch.nw_pairs
-    assert rows_used(block, wait=False) == rows_used(block, wait=True) == 6
-    assert rows_used(block[:-1], wait=False) == 6, "not a whole block: looked at"
-    with pytest.raises(RuntimeError, match="15 pairs with matrices to be those of the first 6 sequences"):
-        rows_used(block + 1, wait=False)
