@@ -155,8 +155,7 @@ class NWACallback(Callback):
             raise RuntimeError("Expected a head but there is none before the first fit.")
         with captured_calls(pl_module, self.source.name) as calls:
             pl_module.get_submodule(self.source.encoder)(batch.tokens)
-        channels = self.nwa.sizes[0] if self.nwa.sizes is not None else None
-        return self.nwa.attention(self.source.pick(pl_module, calls[0].output, channels), batch)
+        return self.nwa.attention(self.source.pick(pl_module, calls[0].output, self.nwa), batch)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the model as it was found."""

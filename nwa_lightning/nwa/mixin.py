@@ -153,16 +153,15 @@ class NWAMixin(_Base):
         Returns:
             ``(rows, m)`` embeddings; of features ``(rows, positions, channels)``.
         """
-        return self._nwa_source(picked=False).pick(
-            self, output, None if self.nwa is None or self.nwa.sizes is None else self.nwa.sizes[0]
-        )
+        source = self._nwa_source()._replace(embeddings=None)
+        return source.pick(self, output, self.nwa)
 
-    def _nwa_source(self, *, picked: bool = True) -> Source:
+    def _nwa_source(self) -> Source:
         return Source(
             encoder=self.nwa_encoder,
             features=self.nwa_features,
             batch=None if type(self).nwa_batch is NWAMixin.nwa_batch else self.nwa_batch,
-            embeddings=self.nwa_embeddings if picked else None,
+            embeddings=self.nwa_embeddings,
         )
 
     def encode(self, tokens: Tensor) -> Tensor:
@@ -175,7 +174,8 @@ class NWAMixin(_Base):
             ``(U, m)`` embeddings.
         """
         output = self.get_submodule(self.nwa_encoder)(tokens)
-        return output if self.nwa_features is not None or isinstance(output, Tensor) else self.nwa_embeddings(output)
+        embeddings: Tensor = output if self.nwa_features is not None else self.nwa_embeddings(output)
+        return embeddings
 
     def _encode_for_map(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The embeddings, and what the map is drawn from: the same, or the features."""

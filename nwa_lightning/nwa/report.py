@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from nwa_lightning.errors import InputError
 from nwa_lightning.nwa.loss import NWALoss
 
 #: Steps that the time is taken of.
@@ -64,15 +65,15 @@ class Report:
         """The line at the start, once.
 
         Raises:
-            RuntimeError: If the batch has nothing to learn from.
+            InputError: If the batch has nothing to learn from.
         """
         if self.announced:
             return
         count = len(batch.nw)
         if count == 0:
-            raise RuntimeError(
-                "Expected Needleman-Wunsch matrices in the first batch but it has none, so NWA would do nothing; set "
-                "nwa_batch_size to at least 2 (NWADataModule, pair_batch), or train without NWA (nwa_weight=None)."
+            raise InputError(
+                "nwa_batch_size: expected Needleman-Wunsch matrices in the first batch, found none, so NWA would do nothing; set "
+                "it to at least 2 (NWADataModule, pair_batch), or train without NWA (nwa_weight=None)"
             )
         self.announced = True
         assert nwa.sizes is not None

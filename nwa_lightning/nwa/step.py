@@ -49,12 +49,15 @@ class Source(NamedTuple):
         """Dotted name of the submodule that the maps are drawn from."""
         return self.features or self.encoder
 
-    def pick(self, module: nn.Module, output: Any, channels: int | None) -> Tensor:
+    def pick(self, module: nn.Module, output: Any, nwa: NWALoss | None) -> Tensor:
         """The embeddings, or the features with their channels last, in what the submodule returned."""
         if self.embeddings is not None:
             return self.embeddings(output)
         tensor = pick_tensor(output, 2 if self.features is None else 3, self.name)
-        return tensor if self.features is None else channels_last(tensor, find_submodule(module, self.name), channels)
+        if self.features is None:
+            return tensor
+        channels = nwa.sizes[0] if nwa is not None and nwa.sizes is not None else None
+        return channels_last(tensor, find_submodule(module, self.name), channels)
 
 
 def find_sizes(
@@ -127,8 +130,7 @@ def step_with_term(
         )
     started = report.now(get_loss(result))
     pairs = named_batch(source, batch)
-    channels = nwa.sizes[0] if nwa.sizes is not None else None
-    found = [source.pick(module, call.output, channels) for call in outputs]
+    found = [source.pick(module, call.output, nwa) for call in outputs]
     if not found:
         raise RuntimeError(f"Expected {source.name} to be called in the training step but it was not; {REMEDY}.")
     if _is_named(source, batch):

@@ -221,7 +221,7 @@ def test_two_processes_give_the_gradients_of_one(reads, tmp_path, way, strategy)
             )
             trainer.fit(model, NWADataModule({str(reads)!r}, batch_size=16, nwa_batch_size=6))
             if trainer.is_global_zero:
-                torch.save([model.state_dict(), nwa.nwa.head.state_dict()], sys.argv[2])
+                torch.save([model.encoder.state_dict(), nwa.nwa.head.state_dict()], sys.argv[2])
             """
         )
     )
@@ -242,10 +242,11 @@ def test_two_processes_give_the_gradients_of_one(reads, tmp_path, way, strategy)
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of the tracing itself
 @pytest.mark.parametrize("way", ["mixin", "callback"])
-def test_a_compiled_model_trains(theirs, with_nwa, reads, way):
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_compiled_model_trains(theirs, with_nwa, reads, way, every):
     torch.manual_seed(0)
-    nwa = NWACallback(weight=0.1, every=2, **HEAD)
-    options = {"nwa_embedding_dim": 16, "nwa_max_length": 32, "nwa_weight": 0.1, "nwa_every": 2}
+    nwa = NWACallback(weight=0.1, every=every, **HEAD)
+    options = {"nwa_embedding_dim": 16, "nwa_max_length": 32, "nwa_weight": 0.1, "nwa_every": every}
     mixed = way == "mixin"
     model = with_nwa(**options) if mixed else theirs()
     curve = Curve()

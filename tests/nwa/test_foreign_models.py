@@ -148,37 +148,57 @@ def fit(model, reads, *callbacks, steps=6):
 
 
 FOREIGN = [(Siamese, "net.tower"), (Boring, "layer"), (ConfiguresModel, "encoder"), (PartlyFrozen, "pool")]
+#: Their encoder gets one-hot letters or hidden vectors, so a step that encodes each sequence once has to say so.
+NOT_TOKENS = (Boring, ConfiguresModel, PartlyFrozen)
+
+
+def same_batch(self, batch):
+    return batch
 
 
 @pytest.mark.parametrize(("foreign", "name"), FOREIGN)
 def test_by_inheritance(foreign, name, reads):
     torch.manual_seed(0)
-    mixed = type("Mixed", (NWAMixin, foreign), {})(
+    own = {"nwa_batch": same_batch} if foreign in NOT_TOKENS else {}
+    mixed = type("Mixed", (NWAMixin, foreign), own)(
         nwa_embedding_dim=DIM, nwa_max_length=LENGTH, nwa_weight=1e-2, nwa_encoder=name
     )
-    before = mixed.nwa_head.merge.clone()
+    before = mixed.nwa.head.merge.clone()
     trainer = fit(mixed, reads)
     assert 0 < trainer.callback_metrics["train/nwa_loss"] < LENGTH + 1
-    assert not torch.equal(mixed.nwa_head.merge, before)
+    assert not torch.equal(mixed.nwa.head.merge, before)
     encoder_weights = mixed.encoder_state_dict()
-    assert not [key for key in encoder_weights if "nwa_head" in key]
+    assert list(encoder_weights) == [key for key in mixed.state_dict() if not key.startswith("nwa.")] != []
 
 
 @pytest.mark.parametrize(("foreign", "name"), FOREIGN)
 def test_by_the_callback(foreign, name, reads):
     torch.manual_seed(0)
     model = foreign()
-    nwa = NWACallback(DIM, LENGTH, encoder=name, weight=1e-2)
+    nwa = NWACallback(name, DIM, LENGTH, weight=1e-2, batch=(lambda batch: batch) if foreign in NOT_TOKENS else None)
     trainer = fit(model, reads, nwa)
     assert 0 < trainer.callback_metrics["train/nwa_loss"] < LENGTH + 1
-    assert not [key for key in model.state_dict() if "nwa_head" in key]
+    assert not [key for key in model.state_dict() if key.startswith("nwa.")]
+
+
+@pytest.mark.parametrize(("foreign", "name"), FOREIGN)
+def test_an_encoder_whose_input_is_no_tokens_says_so(foreign, name, reads):
+    if foreign not in NOT_TOKENS:
+        fit(foreign(), reads, NWACallback(name, DIM, LENGTH), steps=1)
+        return
+    message = f"Expected {name} to be called with rows of batch.tokens.*override nwa_batch.*pass batch=.* the batch itself"
+    with pytest.raises(RuntimeError, match=message):
+        fit(foreign(), reads, NWACallback(name, DIM, LENGTH))
+    mixed = type("Mixed", (NWAMixin, foreign), {})(nwa_embedding_dim=DIM, nwa_max_length=LENGTH, nwa_encoder=name)
+    with pytest.raises(RuntimeError, match=message):
+        fit(mixed, reads)
 
 
 def test_what_is_frozen_stays_frozen(reads):
     torch.manual_seed(0)
     model = PartlyFrozen()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    callback = NWACallback(DIM, LENGTH, encoder="pool", weight=1e-2)
+    callback = NWACallback("pool", DIM, LENGTH, weight=1e-2, batch=lambda batch: batch)
     # The head is added before the optimizer is made, so a choice by requires_grad sees it; a list made earlier does not.
     chosen = [value for value in model.parameters() if value.requires_grad]
     model.configure_optimizers = lambda: torch.optim.AdamW(chosen)
@@ -198,9 +218,9 @@ def test_manual_optimization_with_two_optimizers(reads):
             return self.nwa_loss(embeddings, batch)
 
     model = WithNWA(nwa_embedding_dim=DIM, nwa_max_length=LENGTH, nwa_weight=1e-2)
-    before = model.nwa_head.merge.clone()
+    before = model.nwa.head.merge.clone()
     fit(model, reads, steps=12)
-    assert not torch.equal(model.nwa_head.merge, before)
+    assert not torch.equal(model.nwa.head.merge, before)
 
     class Forgets(NWAMixin, TwoOptimizers):
         pass
@@ -208,7 +228,7 @@ def test_manual_optimization_with_two_optimizers(reads):
     with pytest.raises(RuntimeError, match=r"call self\.nwa_loss\(embeddings, batch\) before manual_backward"):
         fit(Forgets(nwa_embedding_dim=DIM, nwa_max_length=LENGTH), reads)
     with pytest.raises(RuntimeError, match="use NWAMixin and call"):
-        fit(TwoOptimizers(), reads, NWACallback(DIM, LENGTH))
+        fit(TwoOptimizers(), reads, NWACallback("encoder", DIM, LENGTH))
 
 
 def test_a_bert_of_hugging_face(reads):

@@ -176,9 +176,13 @@ def test_wrong_number_of_embeddings(with_nwa, batch):
 
 def test_a_batch_of_another_kind(with_nwa, batch):
     model = with_nwa(**NWA)
-    like = type("Like", (), {**batch._asdict(), "left": batch.left, "right": batch.right})()
-    with pytest.raises(TypeError, match=r"Expected a PairBatch .* but got Like; .*override nwa_batch\(batch\)"):
-        model.training_step(like, 0)
+    parts = {**batch._asdict(), "left": batch.left, "right": batch.right}
+    like = type("Like", (), parts)()
+    torch.testing.assert_close(model.training_step(like, 0), model.training_step(batch, 0))
+    del parts["nw"]
+    without = type("Without", (), parts)()
+    with pytest.raises(TypeError, match=r"Expected a PairBatch .* but got Without; .*override nwa_batch\(batch\)"):
+        model.training_step(without, 0)
 
 
 def test_attention_maps(with_nwa, batch):
