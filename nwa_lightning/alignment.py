@@ -26,7 +26,7 @@ Kind = Literal["prefix", "best_through"]
 
 _KINDS: Final = ("prefix", "best_through")
 _INT16: Final = np.iinfo(np.int16)
-_GROUP: Final = 16  # pairs that the widest kernel does at once; a share of other size would leave lanes empty
+_GROUP: Final = 16  # pairs that the widest kernel does at once; slices of another size would leave lanes empty
 
 
 class Scores(NamedTuple):

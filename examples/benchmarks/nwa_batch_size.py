@@ -2,7 +2,7 @@
 
 Run it with ``python examples/benchmarks/nwa_batch_size.py``. Every cell trains the default model on human16s from one seed,
 with the term on all pairs of N of the 64 sequences of a batch (0: without NWA), and is measured on the validation set. Each
-finished cell is a line of the CSV file, so a run that was cut off goes on where it was.
+finished cell is a line of the CSV file, so interrupted runs resume.
 """
 
 from __future__ import annotations

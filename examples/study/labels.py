@@ -40,15 +40,16 @@ from nwa_lightning import InputError, KmerEncoder, Muon, NWAHead, NWALoss, Resid
 LENGTH: Final = 150
 DIMENSION: Final = 128
 BATCH: Final = 64
-EVERY, READS = 4, 6  # of a term, where a row does not say
+WEIGHT, EVERY, READS = 0.03, 4, 6  # of a term, where a row does not say
 GROUP, MARGIN = 4, 0.2  # triplet loss: reads per family in a batch, and the margin
 JUDGED: Final = 1000  # reads of the validation and of the test families, with all their pairs
 NO_PAIRS: Final = np.empty((0, 2), dtype=np.int64)
 UNTRAINED: Final = ("random", "untrained", "kmer")
 LOSSES: Final = ("plain", "triplet", "edits")
 DEFAULT_ROWS: Final = [
-    *UNTRAINED, "plain", "nwa-w0.1", "diagonal-w0.1", "autoencoder-w1", "autoencoder-w10", "edits", "triplet", "triplet+nwa-w0.1",
-    "plain-s30", "nwa-w0.01", "nwa-w0.03", "nwa-w0.3", "nwa-w1", "nwa-w0.1-k1", "nwa-w0.1-k8", "nwa-w0.1-n4", "nwa-w0.1-n8",
+    *UNTRAINED, "plain", "nwa-w0.03", "nwa-w0.1", "diagonal-w0.1", "autoencoder-w1", "autoencoder-w10", "edits", "triplet",
+    "triplet+nwa-w0.03", "plain-s30", "nwa-w0.01", "nwa-w0.3", "nwa-w1", "nwa-w0.03-k1", "nwa-w0.1-k1", "nwa-w0.1-k8",
+    "nwa-w0.1-n4", "nwa-w0.1-n8",
 ]  # fmt: skip
 #: Of Muon: the best for ``plain`` on the validation families, among 0.003 and 0.01, and 0.001 and 0.003 of Adam.
 LEARNING_RATE: Final = 0.003
@@ -85,7 +86,13 @@ class Row(NamedTuple):
                 f"loss+term, and perhaps -w, -k and -n with numbers, such as nwa-w0.1-k4-n8"
             )
         return cls(
-            name, loss, term or "", float(weight or 0.1), int(every or EVERY), int(reads or READS), float(seconds or 0)
+            name,
+            loss,
+            term or "",
+            float(weight or WEIGHT),
+            int(every or EVERY),
+            int(reads or READS),
+            float(seconds or 0),
         )
 
 

@@ -1,7 +1,7 @@
 """What NWA does for each system of the paper: every row without and with it, from several seeds, in one table.
 
 Run it with ``python examples/study/reproduce.py``. A cell is one training run and its test; it is written to
-``cells/*.json`` in the output folder when it is done, so a study that was cut off goes on where it was, and
+``cells/*.json`` in the output folder when it is done, so an interrupted study resumes, and
 ``--tables`` draws up the tables and figures of what there is. Runs that differ in nothing but NWA start from the same
 seed, and take the same split, batches, steps and schedule. Nothing is chosen on the test set: a run ends after its last
 step.
@@ -47,7 +47,7 @@ KNOWN = [f"{stem}{power}{optimizer}" for stem in STEMS for power in ("", POWER) 
 #: The systems of the paper and around it: those whose features stand for positions of the sequence, and others.
 MAPPED = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru", "sense")
 ROWS = (*MAPPED, "mlp", "linear", "kmer")
-#: Rows that learn nothing but a line: what any encoder has to beat.
+#: Baselines with one fitted line: what any encoder has to beat.
 BASELINES: dict[str, Callable[[NWADataModule], ConstantBaseline | KmerBaseline]] = {
     "constant": lambda data: ConstantBaseline(),
     "kmer_euclidean": lambda data: KmerBaseline(data.vocabulary),

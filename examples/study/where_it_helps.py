@@ -2,7 +2,7 @@
 
 Run it with ``python examples/study/where_it_helps.py``. Every cell trains one encoder from one seed on 1,000 sequences, and
 measures it on the test set of those sequences and, from the same weights, on that of another set that it has never seen. Each
-finished cell is a line of the CSV file, so a run that was cut off goes on where it was. A table beside it has the mean and
+finished cell is a line of the CSV file, so interrupted runs resume. A table beside it has the mean and
 standard deviation over seeds, and the change against the same without NWA.
 """
 
@@ -50,7 +50,7 @@ FEATURES: dict[str, tuple[str, int, float]] = {
     "transformer": ("encoder.features", 16, 1e-3),
     "cnn": ("encoder.features.11", 64, 1e-3),
 }
-#: Rows that learn nothing but a line, by their names in ``reproduce.py``; without labels that are noisy.
+#: Baselines with one fitted line, by their names in ``reproduce.py``; without labels that are noisy.
 BASELINES = {"constant": "constant", "k-mer, cosine": "kmer_cosine"}
 BASELINE_CONDITIONS = ("plain", "trained on storage")
 #: What is other than usual, by its name: training set, dimension of the embeddings, error of the labels in edits.

@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command; what the user can mend ends in one line and status 2."""
+    """Run a command; user errors print one line and exit with status 2."""
     parser = argparse.ArgumentParser(
         prog="nwa",
         description="Needleman-Wunsch Attention for any Lightning model that embeds sequences.",

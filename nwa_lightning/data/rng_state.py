@@ -1,4 +1,4 @@
-"""The states of the random number generators, so that a run that was cut off goes on with the very same numbers."""
+"""The states of the random number generators, so that an interrupted run resumes with the same numbers."""
 
 from __future__ import annotations
 

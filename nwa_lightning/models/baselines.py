@@ -1,4 +1,4 @@
-"""Predictors of the edit distance that learn nothing but a line: what any model has to beat."""
+"""Baselines with one fitted line: what any model has to beat."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class HyperbolicDistance(EmbeddingDistance):
 
     Training moves the radius little, so it matters where it begins. On a small sphere the distance is nearly Euclidean, and
     two random directions differ in distance by what m components leave to chance. Near 1 all points that are not close
-    are at nearly one distance, as sequences are that have nothing in common.
+    are at nearly one distance, as unrelated sequences are.
 
     Raised to a power above 1 it is no metric any more, but has the same nearest neighbours. Sequences want that: strings of
     n letters that differ in k places, whichever, are corners of a cube that are sqrt(k) apart, so that only the square of
@@ -86,8 +86,8 @@ class HyperbolicDistance(EmbeddingDistance):
 
     Args:
         radius: To begin with. At whatever radius, opposite points begin at the same distance.
-        power: Of the hyperbolic distance; 1 is the published one. It is not learnt, as the first steps would pull it down to
-            where the last ones don't want it.
+        power: Of the hyperbolic distance; 1 is the published one. It is not learnt: early training
+            would pull it below its best final value.
 
     Raises:
         InputError: If the radius is not between 0 and 1, or the power is less than 1.

@@ -62,13 +62,13 @@ class EditDistanceModel(NWAMixin, LightningModule):
         lr: Highest learning rate of the encoder and the distance.
         nwa_lr: Highest learning rate of the NWA head; published are 0.001, with RAdam.
         schedule: What follows the linear warm-up: half a cosine down to 0, or the paper's 1/sqrt.
-        warmup: Share of all steps spent on the warm-up.
+        warmup: Fraction of all steps spent on the warm-up.
         homologous: K, the most edits between homologous sequences, for ``rmse_homologous``.
         distance: Of the embeddings, as a fraction of the length: see ``nwa_lightning.distances``.
         loss: squared or absolute error as a fraction of the length, chi_square or poisson regression of the edits, or
             triplet, which is the order of a sequence's partners plus the absolute error: see
             ``nwa_lightning.losses``.
-        radius: Of the sphere of the hyperbolic distance, to begin with. Where most sequences have nothing in common, as
+        radius: Of the sphere of the hyperbolic distance, to begin with. Where most sequences are unrelated, as
             strands of DNA storage, one near 1, such as 0.98, lowers the error by far.
         power: Of the hyperbolic distance, which it bends towards edit distance; 1 is the published one, and null is what suits
             the dimension: 1 up to 32, 1.25 for 64, 1.5 from 128 on.
@@ -172,14 +172,14 @@ class EditDistanceModel(NWAMixin, LightningModule):
         return distance
 
     def on_train_batch_start(self, batch: PairBatch, batch_idx: int) -> None:
-        """Before the first step, warn of a sphere that is too small for sequences that have nothing in common."""
+        """Before the first step, warn of a sphere that is too small for unrelated sequences."""
         if batch_idx or self.global_step or not isinstance(self.distance, HyperbolicDistance) or not len(batch.pairs):
             return
         some = batch.distance[:10_000].float()  # quantile takes no more than 16 million
         low, middle, high = some.quantile(some.new_tensor([0.25, 0.5, 0.75]))
         if self.distance.radius < 0.9 and high - low < 0.1 * middle:
             rank_zero_warn(
-                f"Half of the first edit distances are {low:.0f} to {high:.0f}, as of sequences that have nothing in common. "
+                f"Half of the first edit distances are {low:.0f} to {high:.0f}, as of unrelated sequences. "
                 f"From a radius of {self.distance.radius:.2f} the error on such may be worse than a constant's; set the radius "
                 f"to 0.98 (--model.radius 0.98)."
             )

@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss
 #: Names by which the command line knows the losses.
 LossName = Literal["squared", "absolute", "chi_square", "poisson", "triplet"]
 
-#: Predicted distance, in edits, below which a logarithm goes on as its tangent.
+#: Predicted distance, in edits, below which the logarithm is replaced by its tangent.
 _SMALLEST = 0.1
 
 
@@ -95,7 +95,7 @@ def poisson_loss(predicted: Tensor, distance: Tensor) -> Tensor:
     .. math:: x - y \ln x + \ln\Gamma(y + 1)
 
     is the negative log-likelihood of y under a Poisson distribution with mean x; its minimiser is x = y. Below a tenth
-    of an edit the logarithm goes on as its tangent: value and gradient stay finite down to 0.
+    of an edit the logarithm is replaced by its tangent: value and gradient stay finite down to 0.
 
     Wei et al., "Levenshtein Distance Embedding with Poisson Regression for DNA Storage", AAAI 2024 (preprint 2023).
 
@@ -182,7 +182,7 @@ def _check_length(length: int) -> None:
 
 
 def _finite_log(value: Tensor) -> Tensor:
-    """Logarithm, which below ``_SMALLEST`` goes on as its tangent."""
+    """Logarithm, replaced by its tangent below ``_SMALLEST``."""
     inside = value.clamp(min=_SMALLEST)
     return inside.log() + (value - inside) / _SMALLEST
 

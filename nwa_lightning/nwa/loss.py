@@ -12,7 +12,7 @@ from nwa_lightning.nwa.functional import nw_target, row_jsd
 from nwa_lightning.nwa.heads import FeatureHead, HeadOptions, NWAHead
 from nwa_lightning.nwa.weight import DEFAULT_WEIGHT, AutoWeight, Weight, check_weight, scaled_gradient, scaled_value
 
-#: In every so manieth step the term is computed by default.
+#: k of "every k-th step": a quarter of the cost with the effect kept (``examples/study/labels.py``).
 DEFAULT_EVERY = 4
 
 

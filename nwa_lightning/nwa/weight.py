@@ -13,8 +13,8 @@ from nwa_lightning.errors import InputError
 #: lambda: a number, or found while training.
 Weight = float | Literal["auto"]
 
-#: Without an edit-distance loss beside it, this one teaches the embedding most at no cost to what it was trained for.
-DEFAULT_WEIGHT = 0.1
+#: For losses of about 1: the most that took nothing from what a model was trained for (``examples/study/labels.py``).
+DEFAULT_WEIGHT = 0.03
 
 
 def check_weight(weight: Any) -> None:

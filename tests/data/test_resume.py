@@ -1,4 +1,4 @@
-"""A run that was cut off and resumed ends with the very weights of the run that was not."""
+"""An interrupted and resumed run ends with the weights of the run that was not interrupted."""
 
 import os
 import random
@@ -18,7 +18,7 @@ from torch import nn
 from nwa_lightning import NWACallback, NWADataModule, NWAMixin, NWAWeightSchedule
 from nwa_lightning.data.rng_state import random_state, set_random_state
 
-# A resumed run writes where the one that was cut off wrote.
+# A resumed run writes where the interrupted one wrote.
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 
 STEPS = 14

@@ -20,9 +20,9 @@ from nwa_lightning import (
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN, NeuroSEEDTransformer
 from nwa_lightning.encoders.recurrent import GRUEncoder
 from nwa_lightning.encoders.residual import ResidualCNN
+from nwa_lightning.nwa.capture import captured_calls, channels_last
 from nwa_lightning.nwa.functional import row_jsd
 from nwa_lightning.nwa.heads import FeatureHead
-from nwa_lightning.nwa.loss import captured_embeddings, nwa_divergence
 
 #: A step is called without a trainer to log to.
 no_trainer = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
@@ -81,8 +81,22 @@ def test_features_that_do_not_fit():
     for shape in ((3, 5, 7), (3, 6), (3, 6, 2, 5), (3, 0, 6)):
         with pytest.raises(ValueError, match=r"features of 6 channels.* but got \(3, "):
             head(torch.zeros(shape), LENGTHS, PAIRS, 13)
-    with pytest.raises(ValueError, match="cannot be told apart"):
-        head(torch.zeros(3, 6, 6), LENGTHS, PAIRS, 13)
+
+
+def test_as_many_positions_as_channels():
+    """The head takes the channels as last; which they are is told by whether the part has convolutions."""
+    torch.manual_seed(0)
+    head = FeatureHead(6, 12).double()
+    features = torch.randn(3, 6, 6).double()
+    expected = head.query(features)[0] @ head.key(features)[1].T / math.sqrt(3)
+    torch.testing.assert_close(head(features, LENGTHS, PAIRS, 13)[0], expected)
+    convolution, linear = torch.nn.Sequential(torch.nn.Conv1d(6, 6, 1)), torch.nn.Linear(6, 6)
+    for channels in (6, None):
+        assert torch.equal(channels_last(features, convolution, channels), features.mT)
+        assert torch.equal(channels_last(features, linear, channels), features)
+    wide = torch.randn(3, 6, 5)
+    assert torch.equal(channels_last(wide, linear, 6), wide.mT)
+    assert torch.equal(channels_last(wide.mT[:, :, None], convolution, 5), wide)
 
 
 ENCODERS = [
@@ -93,12 +107,13 @@ ENCODERS = [
 
 
 def divergence(model, batch):
-    with torch.no_grad(), captured_embeddings(model, model.nwa_features) as outputs:
+    with torch.no_grad(), captured_calls(model, model.nwa_features) as calls:
         model.encode(batch.tokens)
-        return nwa_divergence(model.nwa_head, outputs[0], batch, 1.0)
+        return model.nwa.divergence(calls[0].output, batch)
 
 
 def model_of(encoder, features, channels, **options):
+    options = {"nwa_every": 1, **options}
     return EditDistanceModel(copy.deepcopy(encoder), nwa_features=features, nwa_channels=channels, **options)
 
 
@@ -115,14 +130,14 @@ def test_the_term_of_a_step(encoder, features, channels, positions, reads):
     loss = model.training_step(batch, 0)
 
     inside = (batch.tokens != 0)[:6]
-    logits = model.nwa_head(outputs[0][:6], batch.lengths[:6], batch.nw_pairs, batch.tokens.shape[1])
-    scores, present = model.nwa_head.pooled(batch.nw, inside, batch.nw_pairs, positions)
+    logits = model.nwa.head(outputs[0][:6], batch.lengths[:6], batch.nw_pairs, batch.tokens.shape[1])
+    scores, present = model.nwa.head.pooled(batch.nw, inside, batch.nw_pairs, positions)
     first, second = batch.nw_pairs.T
     term = 0.5 * row_jsd(logits, scores, present[first], present[second]).mean()
     torch.testing.assert_close(loss, plain.training_step(batch, 0) + term)
     term.backward()
     assert model.encoder.readout.weight.grad is None
-    assert all(parameter.grad.abs().sum() > 0 for parameter in model.nwa_head.parameters() if parameter.ndim > 1)
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.nwa.parameters() if parameter.ndim > 1)
     assert any(parameter.grad is not None for parameter in model.encoder.parameters())
 
 
@@ -158,7 +173,7 @@ def test_a_model_of_somebody_else(theirs, both_sides, reads):
     class TheirsWithNWA(NWAMixin, theirs):
         pass
 
-    options = {"nwa_embedding_dim": 8, "nwa_max_length": 32, "nwa_weight": 0.5}
+    options = {"nwa_embedding_dim": 8, "nwa_max_length": 32, "nwa_weight": 0.5, "nwa_every": 1}
     torch.manual_seed(0)
     mixed = TheirsWithNWA(both_sides=both_sides, nwa_features="encoder.0", **options)
     batch = NWADataModule(str(reads), batch_size=16, nwa_batch_size=6).train_dataloader().dataset[0]
@@ -168,10 +183,10 @@ def test_a_model_of_somebody_else(theirs, both_sides, reads):
     assert mixed.nwa_loss(letters, batch) > 0.1
 
     model = theirs(both_sides=both_sides)
-    callback = NWACallback(8, 32, weight=0.5, features="encoder.0")
-    callback.setup(None, model, "fit")
+    callback = NWACallback("encoder", 8, 32, weight=0.5, every=1, features="encoder.0")
+    callback.setup(Trainer(logger=False, enable_checkpointing=False), model, "fit")
     model.load_state_dict(mixed.encoder_state_dict(), strict=False)
-    callback.nwa_head.load_state_dict(mixed.nwa_head.state_dict())
+    callback.nwa.load_state_dict(mixed.nwa.state_dict())
     torch.testing.assert_close(model.training_step(batch, 0), mixed.training_step(batch, 0))
 
 
@@ -207,7 +222,7 @@ def test_training_teaches_the_map_and_draws_it(encoder, features, channels, posi
     assert divergence(model, batch) < 0.9 * before
     assert list(tmp_path.glob("attention_maps/*pair=0.png"))
 
-    maps = model.eval().nwa_attention(batch.tokens, batch.nw_pairs)
+    maps = model.eval().nwa_attention(batch)
     assert maps.shape == batch.nw.shape
     torch.testing.assert_close(maps.sum(dim=2), torch.ones(maps.shape[:2]))
     outside = (batch.tokens == 0)[batch.nw_pairs[:, 1]]

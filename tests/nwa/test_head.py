@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from nwa_lightning import NWAHead
+from nwa_lightning import InputError, NWAHead
 
 
 @pytest.fixture
@@ -74,5 +74,16 @@ def test_only_the_direction_of_an_embedding_counts(head):
 def test_bad_sizes(head):
     with pytest.raises(ValueError, match=r"at most 12 bases \(max_length\) but got 13"):
         head.decode(torch.randn(1, 16).double(), torch.tensor([13]), 14)
-    with pytest.raises(ValueError, match="hidden_dim=9 and heads=4"):
-        NWAHead(18, 12)
+    for hidden_dim in (0, 9):
+        with pytest.raises(InputError, match=rf"hidden_dim: .* multiple of the 4 heads, found {hidden_dim}; change one"):
+            NWAHead(18, 12, hidden_dim=hidden_dim)
+    for name in ("embedding_dim", "max_length", "heads", "layers", "feedforward_dim"):
+        with pytest.raises(InputError, match=f"{name}: expected at least 1, found 0"):
+            NWAHead(**{"embedding_dim": 16, "max_length": 12, name: 0})
+
+
+@pytest.mark.parametrize(("embedding_dim", "hidden"), [(1, 4), (10, 8), (16, 8), (18, 12), (30, 16), (128, 64)])
+def test_half_the_embedding_is_rounded_up_to_a_multiple_of_the_heads(embedding_dim, hidden):
+    head = NWAHead(embedding_dim, 12)
+    assert head.expand.out_features == 13 * hidden
+    assert head(torch.randn(3, embedding_dim), LENGTHS, PAIRS, 13).shape == (3, 13, 13)
