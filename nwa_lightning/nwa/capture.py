@@ -174,11 +174,11 @@ def by_tokens(calls: list[Call], outputs: list[Tensor], batch: Any, name: str) -
     if len(calls) == 1 and any(argument is tokens for argument in calls[0].arguments):
         return outputs[0]
     inputs = [_token_input(call, len(output)) for call, output in zip(calls, outputs, strict=True)]
-    if not calls or any(given is None for given in inputs):
+    if any(given is None for given in inputs):
         shapes = [tuple(part.shape) for call in calls for part in call.arguments if isinstance(part, Tensor)]
         raise RuntimeError(
-            f"Expected {name} to be called with rows of batch.tokens, by which its output is recognised, but "
-            + (f"got tensors of shape {shapes}; {REMEDY}." if calls else f"it was not called in the step; {REMEDY}.")
+            f"Expected {name} to be called with rows of batch.tokens, by which its output is recognised, but got tensors of "
+            f"shape {shapes}; {REMEDY}."
         )
     width = max(tokens.shape[1], *(given.shape[1] for given in inputs if given is not None))
     known = _padded(tokens, width)

@@ -233,7 +233,7 @@ class NWAMixin(_Base):
             if name == "training_step":
                 return self._nwa_step(hook, *args, **kwargs)
             result = hook(*args, **kwargs)
-            if name == "setup" and args[0] == "fit" and self.nwa.sizes is None:
+            if name == "setup" and self.nwa.sizes is None and "fit" in (*args, *kwargs.values()):
                 self._nwa_find_sizes(self.nwa)
             if name == "on_train_start":
                 remedy = (

@@ -379,7 +379,9 @@ def test_what_cannot_work_is_said(theirs, with_nwa, reads):
         def configure_optimizers(self):
             return torch.optim.Adam(self.encoder.parameters())
 
-    with pytest.raises(RuntimeError, match=r"of nwa in an optimizer .*are in none, such as nwa\.head\..*use self\.parameters\(\)"):
+    with pytest.raises(
+        RuntimeError, match=r"of nwa in an optimizer .*are in none, such as nwa\.head\..*use self\.parameters\(\)"
+    ):
         fit(Forgets(), data, NWACallback(**HEAD))
     with pytest.raises(RuntimeError, match="there is none before the first fit"):
         NWACallback(**HEAD).attention(pair_batch(["AC", "GT"]), theirs())

@@ -196,7 +196,12 @@ def test_a_part_that_returns_no_features(theirs, reads):
 
     model = TheirsWithNWA(nwa_embedding_dim=16, nwa_max_length=32, nwa_features="encoder.2")
     batch = NWADataModule(str(reads), batch_size=16, nwa_batch_size=6).train_dataloader().dataset[0]
-    with pytest.raises(ValueError, match=r"features of 16 channels.* but got \(6, 16\)"):
+    with pytest.raises(
+        TypeError, match=r"encoder.2 to return one tensor of features.* shape \(16, 16\); name the submodule"
+    ):
+        model.training_step(batch, 0)
+    model = TheirsWithNWA(nwa_embedding_dim=16, nwa_max_length=32, nwa_features="encoder.0")
+    with pytest.raises(ValueError, match=r"features of 16 channels.* but got \(6, \d+, 8\)"):
         model.training_step(batch, 0)
 
 
@@ -234,7 +239,7 @@ def test_training_teaches_the_map_and_draws_it(encoder, features, channels, posi
     [
         ("encoder.nope", 6, "Expected a submodule named 'encoder.nope' that returns embeddings or features"),
         ("encoder.features.7", 5, "Expected features of 5 channels"),
-        ("encoder.readout", 6, "Expected features of 6 channels"),
+        ("encoder.readout", 6, "Expected encoder.readout to return one tensor of features"),
         ("encoder.features.3", 6, None),
     ],
 )
@@ -251,5 +256,5 @@ def test_a_name_that_does_not_fit_is_found_when_the_model_is_built(features, cha
 
 
 def test_a_part_that_returns_more_than_a_tensor():
-    with pytest.raises(InputError, match=r"encoder.features to return one tensor, once"):
+    with pytest.raises(InputError, match=r"encoder.features to return one tensor of features.* but got tuple"):
         EditDistanceModel(GRUEncoder(32, 16), nwa_features="encoder.features")

@@ -186,7 +186,9 @@ def test_an_encoder_whose_input_is_no_tokens_says_so(foreign, name, reads):
     if foreign not in NOT_TOKENS:
         fit(foreign(), reads, NWACallback(name, DIM, LENGTH), steps=1)
         return
-    message = f"Expected {name} to be called with rows of batch.tokens.*override nwa_batch.*pass batch=.* the batch itself"
+    message = (
+        f"Expected {name} to be called with rows of batch.tokens.*override nwa_batch.*pass batch=.* the batch itself"
+    )
     with pytest.raises(RuntimeError, match=message):
         fit(foreign(), reads, NWACallback(name, DIM, LENGTH))
     mixed = type("Mixed", (NWAMixin, foreign), {})(nwa_embedding_dim=DIM, nwa_max_length=LENGTH, nwa_encoder=name)
@@ -256,7 +258,15 @@ def test_a_bert_of_hugging_face(reads):
         def configure_optimizers(self):
             return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
-    trainer = fit(Bert(), reads, NWACallback(DIM, LENGTH, encoder="bert.pooler", weight=1e-2))
-    assert 0 < trainer.callback_metrics["train/nwa_loss"] < LENGTH + 1
-    with pytest.raises(TypeError, match="Expected bert to return one tensor of embeddings"):
-        fit(Bert(), reads, NWACallback(DIM, LENGTH, encoder="bert"))
+    found = []
+    for encoder, batch in (("bert", None), ("bert.pooler", lambda batch: batch)):
+        torch.manual_seed(0)
+        trainer = fit(Bert(), reads, NWACallback(encoder, DIM, LENGTH, weight=1e-2, batch=batch))
+        found.append(trainer.callback_metrics["train/nwa_loss"])
+    assert 0 < found[0] < LENGTH + 1
+    assert found[0] == found[1]
+    message = (
+        r"bert.encoder to return one tensor of embeddings, \(rows, m\), .*\(16, \d+, 16\).*override nwa_embeddings"
+    )
+    with pytest.raises(TypeError, match=message):
+        fit(Bert(), reads, NWACallback("bert.encoder", DIM, LENGTH))

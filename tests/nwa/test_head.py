@@ -75,7 +75,9 @@ def test_bad_sizes(head):
     with pytest.raises(ValueError, match=r"at most 12 bases \(max_length\) but got 13"):
         head.decode(torch.randn(1, 16).double(), torch.tensor([13]), 14)
     for hidden_dim in (0, 9):
-        with pytest.raises(InputError, match=rf"hidden_dim: .* multiple of the 4 heads, found {hidden_dim}; change one"):
+        with pytest.raises(
+            InputError, match=rf"hidden_dim: .* multiple of the 4 heads, found {hidden_dim}; change one"
+        ):
             NWAHead(18, 12, hidden_dim=hidden_dim)
     for name in ("embedding_dim", "max_length", "heads", "layers", "feedforward_dim"):
         with pytest.raises(InputError, match=f"{name}: expected at least 1, found 0"):

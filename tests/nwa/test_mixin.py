@@ -150,7 +150,9 @@ def test_a_head_in_no_optimizer(with_nwa, data):
         def configure_optimizers(self):
             return torch.optim.Adam(self.encoder.parameters())
 
-    with pytest.raises(RuntimeError, match=r"of nwa in an optimizer .*are in none, such as nwa\.head\..*nwa_param_groups"):
+    with pytest.raises(
+        RuntimeError, match=r"of nwa in an optimizer .*are in none, such as nwa\.head\..*nwa_param_groups"
+    ):
         train(Forgets(**NWA), data, steps=1)
 
 
