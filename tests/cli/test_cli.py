@@ -65,7 +65,7 @@ def test_the_longest_length_and_the_alphabet_flow_into_the_model(reads, here):
     options = [f"--data.data={reads}", "--model.encoder.layers=2", "--data.alphabet=iupac", "--trainer.logger=false"]
     cli = NWACLI(options, run=False)
     assert cli.model.encoder.max_length == cli.datamodule.max_length == 32
-    assert cli.model.nwa_head.max_length == 32
+    assert cli.model.nwa.head.max_length == 32
     assert cli.model.encoder.vocabulary == 17
     assert isinstance(cli.model, EditDistanceModel)
 
@@ -101,7 +101,7 @@ def test_layered_configs_merge(reads, here):
     )
     options = ["--config=one.yaml", "--config=two.yaml", f"--data.data={reads}", "--model.homologous=5", *QUICK]
     cli = NWACLI(options, run=False)
-    assert (cli.model.nwa_weight, cli.model.lr, cli.model.hparams["homologous"]) == (0.5, 0.125, 5)
+    assert (cli.model.nwa.weight, cli.model.lr, cli.model.hparams["homologous"]) == (0.5, 0.125, 5)
     assert (cli.model.encoder.heads, len(cli.model.encoder.features.layers)) == (4, 1)
     assert cli.datamodule.batch_size == 7
     main(["fit", *options])
@@ -329,7 +329,7 @@ def test_demo_in_its_fast_version(here):
     for name in ("cnn", "cnn_nwa", "residual"):
         assert float(rows[name]["rmse"]) < float(rows["kmer"]["rmse"])
         model = EditDistanceModel.load_from_checkpoint(here / "shown" / f"{name}.ckpt", weights_only=True)
-        assert (model.nwa_head is not None) == (name == "cnn_nwa")
+        assert (model.nwa is not None) == (name == "cnn_nwa")
 
 
 def test_demo_on_a_file_of_ones_own(reads, here):

@@ -97,7 +97,7 @@ def test_a_row_of_the_study_names_its_optimizer(monkeypatch):
     options = argparse.Namespace(data="tree:300x60")
     for row, optimizer in (("cnn", "radam"), ("cnn_muon", "muon"), ("residual_wide", "radam")):
         assert study.build(study.Cell(row, "without", 16, None, 0), options, 1).model.optimizer == optimizer
-    assert study.build(study.Cell("cnn_muon", "with", 16, None, 0), options, 1).model.nwa_head is not None
+    assert study.build(study.Cell("cnn_muon", "with", 16, None, 0), options, 1).model.nwa is not None
 
 
 def test_a_change_counts_beyond_two_standard_deviations(monkeypatch):

@@ -1,6 +1,7 @@
 """NWA with other people's loaders, batches, steps and outputs, by the mixin and by the callback."""
 
 from collections import OrderedDict
+from itertools import pairwise
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ class Momentum(Classifier):
 
 
 def pairs_of(samples):
-    return [(one, two, abs(len(one) - len(two))) for one, two in zip(samples, samples[1:], strict=False)]
+    return [(one, two, abs(len(one) - len(two))) for one, two in pairwise(samples)]
 
 
 def triplets_of(samples):

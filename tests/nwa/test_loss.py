@@ -1,261 +1,258 @@
-"""NWALoss: value and gradients, every k-th step, what counts as training, sizes, and what cannot be used."""
+"""NWALoss in a plain loop: its value, its gradients, its count of steps."""
 
+import copy
 import math
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from foreign import fit, random_reads, term_of
 from torch import nn
-from torch.nn.functional import mse_loss
 
 from nwa_lightning import InputError, NWACallback, NWADataModule, NWALoss, NWAMixin, NWAWeightSchedule, pair_batch
 from nwa_lightning.nwa.step import drop_idle_gradients
+from nwa_lightning.nwa.weight import AutoWeight
 
-READS = ["ACGTACGTAC", "ACGTTTACGT", "GGGTACG", "ACGTACGAAC", "TTTTACG", "ACGACGT"]
-
-
-@pytest.fixture
-def batch():
-    return pair_batch(READS, nwa_batch_size=4)
+READS = random_reads(12)
+M = 16
 
 
-@pytest.fixture
-def embeddings():
-    return torch.randn(6, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
-
-
-def loss(**options):
+def nwa_loss(**options):
     torch.manual_seed(0)
-    return NWALoss(16, 12, **{"every": 1, **options})
+    return NWALoss(M, 32, **{"every": 1, **options})
 
 
-def gradients(nwa, embeddings, batch):
+def points(count=12):
+    return torch.randn(count, M, generator=torch.Generator().manual_seed(1), requires_grad=True)
+
+
+def gradients(nwa, embeddings, batch, *encoder_loss):
+    """Value, gradient of the embeddings and gradients of the head of one call."""
     embeddings.grad = None
     nwa.zero_grad()
-    nwa(embeddings, batch).backward()
-    return [parameter.grad.clone() for parameter in nwa.parameters()], embeddings.grad.clone()
-
-
-@pytest.mark.parametrize("weight", [0, 1e-12, 1e-5, 0.5, 7])
-def test_lambda_scales_the_gradient_into_the_encoder_alone(weight, embeddings, batch):
-    head, encoder = gradients(loss(weight=1), embeddings, batch)
-    scaled_head, scaled_encoder = gradients(loss(weight=weight), embeddings, batch)
-    assert max(gradient.abs().max() for gradient in head) > 1e-5
-    for one, other in zip(head, scaled_head, strict=True):
-        assert torch.equal(one, other)
-    torch.testing.assert_close(scaled_encoder, weight * encoder)
-    nwa = loss(weight=weight)
-    torch.testing.assert_close(nwa(embeddings, batch), weight * nwa.divergence(embeddings, batch))
-    # The head's gradient is that of the divergence per row; the encoder's that of the whole.
-    plain = loss()
-    plain.divergence(embeddings, batch).backward()
-    for parameter, gradient in zip(plain.parameters(), head, strict=True):
-        torch.testing.assert_close(parameter.grad / batch.nw.shape[1], gradient, rtol=1e-4, atol=1e-8)
-
-
-@pytest.mark.parametrize("weight", [0, 1e-8])
-def test_the_head_learns_with_a_tiny_lambda_as_with_a_large_one(weight, embeddings, batch):
-    found = []
-    for used in (1, weight):
-        nwa = loss(weight=used)
-        optimizer = torch.optim.Adam(nwa.parameters(), lr=1e-2)
-        for _ in range(30):
-            optimizer.zero_grad()
-            nwa(embeddings, batch).backward()
-            optimizer.step()
-        found.append(nwa.last.item())
-    assert found[1] == found[0] < 0.8 * loss().divergence(embeddings, batch).item()
-
-
-@pytest.mark.parametrize("k", [1, 3])
-def test_every_kth_step_weighs_k_times_as_much(k, embeddings, batch):
-    nwa = loss(weight=0.5, every=k)
-    whole = nwa.divergence(embeddings, batch).item()
-    for step in range(7):
-        assert nwa.due == (step % k == 0)
-        value = nwa(embeddings, batch)
-        assert value.item() == pytest.approx(0.5 * k * whole if step % k == 0 else 0)
-        assert value.requires_grad
-    _, once = gradients(loss(weight=0.5), embeddings, batch)
-    _, kth = gradients(loss(weight=0.5, every=k), embeddings, batch)
-    torch.testing.assert_close(kth, k * once)
-
-
-def test_evaluation_changes_nothing(embeddings, batch):
-    nwa = loss(weight="auto", every=2)
-    own = torch.tensor(3.0)
-    nwa(embeddings, batch, own)
-    nwa(embeddings, batch, own)
-    before = {name: value.clone() for name, value in nwa.state_dict().items()}
-    value = (nwa.auto() * nwa.divergence(embeddings, batch)).item()
-    with torch.no_grad():
-        assert nwa(embeddings, batch).item() == pytest.approx(value)
-    nwa.eval()
-    for _ in range(3):
-        assert nwa(embeddings, batch, 100 * own).item() == pytest.approx(value)
-    for name, kept in before.items():
-        assert torch.equal(nwa.state_dict()[name], kept), name
-
-
-def test_a_shared_validation_step_leaves_lambda_alone(reads):
-    class Shared(NWAMixin, LightningModule):
-        def __init__(self):
-            super().__init__(nwa_embedding_dim=16, nwa_max_length=32, nwa_weight="auto", nwa_every=1)
-            self.encoder = nn.EmbeddingBag(6, 16)
-
-        def training_step(self, batch, batch_idx):
-            embeddings = self.encode(batch.tokens)
-            own = mse_loss(embeddings.norm(dim=1), batch.lengths.float())
-            return own + self.nwa_loss(embeddings, batch, own)
-
-        def validation_step(self, batch, batch_idx):
-            self.training_step(batch, batch_idx)
-
-        def configure_optimizers(self):
-            return torch.optim.Adam(self.parameters())
-
-    found = []
-    for validations in (0, 5):
-        torch.manual_seed(0)
-        data = NWADataModule(str(reads), batch_size=16, nwa_batch_size=4)
-        model = Shared()
-        options = {"limit_val_batches": validations, "num_sanity_val_steps": 0, "enable_progress_bar": False}
-        Trainer(max_steps=12, max_epochs=-1, logger=False, enable_checkpointing=False, **options).fit(model, data)
-        found.append((model.nwa.auto.running.tolist(), model.nwa.steps))
-    assert found[0] == found[1]
-    assert found[0][1] == 12
-
-
-def test_scattered_pairs_and_a_known_block_are_the_same(embeddings, batch):
-    nwa = loss()
-    assert batch.nw_rows == 4
-    known = nwa.divergence(embeddings, batch)
-    torch.testing.assert_close(nwa.divergence(embeddings, batch._replace(nw_rows=None)), known)
-    scattered = pair_batch(READS, [[5, 2], [0, 3], [2, 0]])
-    assert scattered.nw_rows is None
-    singles = [
-        nwa.divergence(embeddings, pair_batch(READS, [pair], max_length=10)) for pair in [[5, 2], [0, 3], [2, 0]]
-    ]
-    torch.testing.assert_close(nwa.divergence(embeddings, scattered), torch.stack(singles).mean())
-
-
-def test_without_matrices_the_term_is_0_and_reaches_every_parameter(embeddings):
-    nwa = loss()
-    value = nwa(embeddings, pair_batch(READS, nwa_batch_size=0))
+    value = nwa(embeddings, batch, *encoder_loss)
     value.backward()
-    assert value.item() == 0
-    assert all(parameter.grad is not None for parameter in nwa.parameters())
+    return value.detach(), embeddings.grad.clone(), [parameter.grad.clone() for parameter in nwa.parameters()]
 
 
-def test_the_count_of_steps_is_in_the_state(embeddings, batch):
-    nwa = loss(every=3)
-    nwa(embeddings, batch)
-    nwa(embeddings, batch)
-    resumed = loss(every=3)
-    resumed.load_state_dict(nwa.state_dict())
-    assert [resumed.steps, resumed.due] == [2, False]
-    unsized = NWALoss(every=3)
-    unsized.load_state_dict(nwa.state_dict())
-    assert unsized.sizes == (16, 12)
-    assert torch.equal(unsized.attention(embeddings, batch), nwa.attention(embeddings, batch))
-
-
-def test_an_optimizer_keeps_the_parameters_of_a_head_that_gets_its_sizes_later(embeddings, batch):
-    nwa = NWALoss(every=1)
-    held = list(nwa.parameters())
-    with pytest.raises(InputError, match="embedding_dim, max_length: expected numbers before the first step"):
-        nwa(embeddings, batch)
-    nwa.set_sizes(16, 12)
-    assert all(one is other for one, other in zip(held, nwa.parameters(), strict=True))
-    nwa(embeddings, batch).backward()
-    assert all(parameter.grad is not None for parameter in held)
-
-
-def test_steps_without_the_term_leave_the_head_alone(embeddings, batch):
-    """Also where its gradients are zeros, as those of a distributed run."""
-    nwa = loss(every=3)
-    optimizer = torch.optim.Adam(nwa.parameters(), lr=0.1)
-    seen = []
-    for _ in range(4):
+def test_in_a_plain_loop():
+    torch.manual_seed(0)
+    encoder, nwa = nn.Embedding(len(READS), M), nwa_loss(weight=0.5, every=2)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *nwa.parameters()], lr=1e-2)
+    batch, rows, seen = pair_batch(READS), torch.arange(len(READS)), []
+    for _ in range(60):
+        embeddings = encoder(rows)
+        loss = embeddings.square().mean() + nwa(embeddings, batch)
         optimizer.zero_grad()
-        (nwa(embeddings, batch) + nwa._touch_head()).backward()
+        loss.backward()
+        optimizer.step()
+        seen.append(nwa.last.item())
+    assert nwa.steps == 60
+    assert seen[1] == seen[0]
+    assert seen[-1] < 0.7 * seen[0]
+
+
+def test_the_value_is_that_of_the_slow_recurrence():
+    nwa, embeddings = nwa_loss(weight=0.3), points()
+    pairs = [[0, 1], [4, 2], [11, 0], [1, 4]]
+    batch = pair_batch(READS, pairs)
+    expected = term_of(nwa, embeddings, READS, pairs)
+    torch.testing.assert_close(nwa.divergence(embeddings, batch), expected)
+    torch.testing.assert_close(nwa(embeddings, batch), 0.3 * expected)
+
+
+def test_scattered_rows_give_what_a_block_gives():
+    """The same pairs, once of rows 7, 2 and 9, once of rows 0, 1 and 2."""
+    nwa, scattered = nwa_loss(), points()
+    order = [7, 2, 9, *(row for row in range(len(READS)) if row not in (7, 2, 9))]
+    block = scattered.detach()[order].requires_grad_()
+    one = pair_batch(READS, [[7, 2], [7, 9], [2, 9]])
+    two = pair_batch([READS[row] for row in order], [[0, 1], [0, 2], [1, 2]])
+    assert (one.nw_rows, two.nw_rows) == (None, 3)
+    found, expected = gradients(nwa, scattered, one), gradients(nwa, block, two)
+    torch.testing.assert_close(found[0], expected[0])
+    torch.testing.assert_close(found[1][order], expected[1])
+    for a, b in zip(found[2], expected[2], strict=True):
+        torch.testing.assert_close(a, b)
+    unknown = two._replace(nw_rows=None)
+    assert torch.equal(nwa(block, unknown), nwa(block, two))
+    assert torch.equal(nwa.attention(block, unknown), nwa.attention(block, two))
+
+
+@pytest.mark.parametrize("weight", [1e-12, 0.0, 0.3, 1e3])
+def test_lambda_scales_the_gradient_of_the_encoder_and_not_that_of_the_head(weight):
+    batch, embeddings = pair_batch(READS), points()
+    value, into, head = gradients(nwa_loss(weight=1.0), embeddings, batch)
+    found, scaled, same = gradients(nwa_loss(weight=weight), embeddings, batch)
+    assert into.abs().max() > 1e-4
+    torch.testing.assert_close(found, weight * value)
+    torch.testing.assert_close(scaled, weight * into, rtol=1e-6, atol=0)
+    for one, two in zip(head, same, strict=True):
+        assert torch.equal(one, two)
+    assert sum(gradient.abs().sum() > 0 for gradient in same) > 10
+
+
+@pytest.mark.parametrize("weight", [1e-12, 0.0])
+def test_the_head_learns_with_a_lambda_of_next_to_nothing(theirs, reads, weight):
+    """As it learns with lambda 1, of an encoder that stands still."""
+
+    class StandsStill(theirs):
+        def configure_optimizers(self):
+            groups = [{"params": self.encoder.parameters(), "lr": 0.0}, {"params": self.nwa.parameters(), "lr": 1e-3}]
+            return torch.optim.Adam(groups)
+
+    states = []
+    for one in (1.0, weight):
+        torch.manual_seed(0)
+        callback = NWACallback(weight=one, every=2)
+        fit(StandsStill(), NWADataModule(str(reads), batch_size=16), callback, steps=6)
+        states.append(callback.nwa.state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(states[1][name], value), name
+
+
+def test_every_third_step():
+    nwa, embeddings, batch = nwa_loss(weight=0.5, every=3), points(), pair_batch(READS)
+    whole, into, head = gradients(nwa_loss(weight=1.0), embeddings, batch)
+    for step in range(7):
+        assert nwa.due == (step % 3 == 0)
+        assert nwa.steps == step
+        value, found, of_head = gradients(nwa, embeddings, batch) if nwa.due else (nwa(embeddings, batch), None, None)
+        if found is None:
+            assert value == 0
+            assert torch.autograd.grad(value, embeddings)[0].abs().max() == 0
+            continue
+        torch.testing.assert_close(value, 1.5 * whole)
+        torch.testing.assert_close(found, 1.5 * into)
+        for one, two in zip(of_head, head, strict=True):
+            assert torch.equal(one, two)
+        torch.testing.assert_close(nwa.last, whole)
+        assert nwa.last_weight.item() == 0.5
+
+
+def test_the_count_of_steps_is_resumed():
+    nwa, embeddings, batch = nwa_loss(every=3), points(), pair_batch(READS)
+    for _ in range(4):
+        nwa(embeddings, batch)
+    resumed = NWALoss(M, 32, every=3)
+    resumed.load_state_dict(nwa.state_dict())
+    assert resumed.steps == 4
+    for _ in range(5):
+        assert resumed.due == nwa.due
+        assert torch.equal(resumed(embeddings, batch), nwa(embeddings, batch))
+
+
+def test_a_state_brings_its_sizes():
+    """The head has its true size, and the optimizer that held its parameters still holds them."""
+    known, unknown = nwa_loss(), NWALoss()
+    held = {name: id(parameter) for name, parameter in unknown.named_parameters()}
+    unknown.load_state_dict(known.state_dict())
+    assert unknown.sizes == (M, 32)
+    assert {name: id(parameter) for name, parameter in unknown.named_parameters()} == held
+    embeddings, batch = points(), pair_batch(READS)
+    assert torch.equal(unknown.divergence(embeddings, batch), known.divergence(embeddings, batch))
+    with pytest.raises(
+        InputError, match=r"embedding_dim, max_length: .* found none; pass both .*, or train by a Trainer"
+    ):
+        NWALoss()(embeddings, batch)
+
+
+@pytest.mark.parametrize("gradient", ["none", "zero"])
+def test_an_idle_step_leaves_the_head_alone(gradient):
+    """With several processes an idle head has gradients of zero, by which Adam would move it on."""
+    nwa, embeddings, batch = nwa_loss(every=2), points(), pair_batch(READS)
+    optimizer = torch.optim.Adam(nwa.parameters(), lr=0.1)
+    moved = []
+    for _ in range(4):
+        before = copy.deepcopy(nwa.head.state_dict())
+        optimizer.zero_grad()
+        value = nwa(embeddings, batch)
+        if gradient == "zero":
+            (value + nwa._touch_head()).backward()
+            assert all(parameter.grad is not None for parameter in nwa.parameters())
+        else:
+            value.backward()
         drop_idle_gradients(nwa)
         optimizer.step()
-        seen.append(nwa.head.query.weight.detach().clone())
-    assert torch.equal(seen[0], seen[1])
-    assert torch.equal(seen[1], seen[2])
-    assert not torch.equal(seen[2], seen[3])
+        moved.append(any(not torch.equal(value, before[name]) for name, value in nwa.head.state_dict().items()))
+    assert moved == [True, False, True, False]
 
 
-@pytest.mark.parametrize("dim", [3, 10, 30, 128])
-def test_any_dimension(dim):
-    nwa = NWALoss(dim, 12)
-    assert nwa.attention(torch.randn(6, dim), pair_batch(READS)).shape == (15, 11, 11)
-    assert nwa.head.query.in_features % 4 == 0
+def test_accumulated_gradients_are_kept_where_one_of_the_steps_had_the_term():
+    nwa, embeddings, batch = nwa_loss(every=2), points(), pair_batch(READS)
+    nwa(embeddings, batch).backward()
+    nwa(embeddings, batch).backward()
+    drop_idle_gradients(nwa)
+    assert all(parameter.grad is not None for parameter in nwa.parameters())
+    drop_idle_gradients(nwa)
+    assert all(parameter.grad is None for parameter in nwa.parameters())
 
 
-def test_sizes_of_the_decoder():
-    options = {"hidden_dim": 24, "heads": 3, "layers": 1, "feedforward_dim": 32}
-    head = NWALoss(16, 12, head_options=options).head
-    assert (head.query.in_features, head.heads, len(head.decoder.layers)) == (24, 3, 1)
-    assert head.decoder.layers[0].linear1.out_features == 32
+def test_auto_is_a_tenth_of_the_loss_and_moves_in_training_alone():
+    nwa, embeddings, batch = nwa_loss(weight="auto"), points(), pair_batch(READS)
+    value, into, _ = gradients(nwa, embeddings, batch, torch.tensor(7.0))
+    assert value.item() == pytest.approx(0.7, rel=1e-5)
+    whole, plain, _ = gradients(nwa_loss(weight=1.0), embeddings, batch)
+    torch.testing.assert_close(into, 0.7 / whole * plain)
+    running = nwa.auto.running.clone()
+    with torch.no_grad():
+        nwa(embeddings, batch, torch.tensor(100.0))
+    nwa.eval()(embeddings, batch, torch.tensor(100.0))
+    nwa(embeddings, batch)
+    assert torch.equal(nwa.auto.running, running)
+    nwa.train()(embeddings, batch, torch.tensor(100.0))
+    assert not torch.equal(nwa.auto.running, running)
+    nwa.factor = 0.5
+    assert nwa.eval()(embeddings, batch).item() == pytest.approx(0.5 * nwa.auto().item() * whole.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"weight": -1}, r"weight: expected a number of at least 0, 'auto' or None, found -1"),
-        ({"weight": math.nan}, r"weight: .* found nan"),
-        ({"weight": math.inf}, r"weight: .* found inf"),
-        ({"weight": "automatic"}, r"weight: .* found 'automatic'"),
-        ({"temperature": 0}, r"temperature: expected a number above 0, found 0"),
-        ({"every": 0}, r"every: expected at least 1 step, found 0"),
-        ({"head_options": {"width": 3}}, r"head_options: expected some of hidden_dim, heads, .*, found width"),
-        ({"head_options": {"hidden_dim": 9}}, r"hidden_dim: expected a positive multiple of the 4 heads, found 9"),
-        ({"head": "features", "head_options": {"heads": 2}}, r"head_options: expected none with features"),
-    ],
-)
-def test_what_cannot_be_used(options, message):
-    with pytest.raises(InputError, match=message):
-        NWALoss(16, 12, **options)
-    if "head" not in options:
+def test_auto_by_hand():
+    auto = AutoWeight(ratio=0.5, decay=0.5)
+    assert auto() == 0
+    auto.update(torch.tensor(4.0), torch.tensor(2.0))
+    assert auto().item() == 1
+    auto.update(torch.tensor(-8.0), torch.tensor(1.0))
+    assert auto.running.tolist() == [5, 1]
+    assert auto().item() == 2.5
+
+
+BAD = [
+    ({"weight": -1}, "weight: expected a number of at least 0, 'auto' or None, found -1"),
+    ({"weight": math.nan}, "weight: .* found nan"),
+    ({"weight": math.inf}, "weight: .* found inf"),
+    ({"weight": True}, "weight: .* found True"),
+    ({"weight": "automatic"}, "weight: .* found 'automatic'; give one such as"),
+    ({"temperature": 0}, "temperature: expected a number above 0, found 0"),
+    ({"temperature": math.nan}, "temperature: expected a number above 0, found nan"),
+    ({"every": 0}, "every: expected at least 1 step, found 0"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD)
+def test_numbers_that_cannot_be_used(theirs, options, message):
+    mixed = type("WithNWA", (NWAMixin, theirs), {})
+    for make in (
+        lambda: NWALoss(M, 32, **options),
+        lambda: NWACallback(**options),
+        lambda: mixed(**{f"nwa_{name}": value for name, value in options.items()}),
+    ):
         with pytest.raises(InputError, match=message):
-            NWACallback(**options)
+            make()
 
 
-def test_inputs_that_do_not_fit(batch):
-    nwa = loss()
-    with pytest.raises(TypeError, match=r"lengths, pairs and nw, such as a PairBatch, but got tuple; .*pair_batch"):
-        nwa(torch.randn(6, 16), (1, 2))
-    with pytest.raises(ValueError, match=r"one embedding per sequence of the batch \(6\) but got 5"):
-        nwa(torch.randn(5, 16), batch)
-    with pytest.raises(ValueError, match=r"\(rows, 16\) but got \(6, 8\); set embedding_dim"):
-        nwa(torch.randn(6, 8), batch)
-    with pytest.raises(ValueError, match=r"the weight is 'auto'; pass it as encoder_loss"):
-        loss(weight="auto")(torch.randn(6, 16, requires_grad=True), batch)
+def test_embeddings_and_batches_that_do_not_fit():
+    nwa, batch = nwa_loss(), pair_batch(READS)
+    with pytest.raises(ValueError, match=r"one embedding per sequence of the batch \(12\) but got 3; encode each"):
+        nwa(points(3), batch)
+    with pytest.raises(ValueError, match=r"embeddings of shape \(rows, 16\) but got \(12, 8\); set embedding_dim"):
+        nwa(points()[:, :8], batch)
+    with pytest.raises(TypeError, match=r"lengths, pairs and nw, .* but got list; .* pair_batch\(sequences\)"):
+        nwa(points(), READS)
+    with pytest.raises(ValueError, match=r"at most 32 bases \(max_length\) but got 40"):
+        nwa(points(2), pair_batch(["A" * 40, "C" * 40]))
 
 
-@pytest.mark.parametrize("way", ["mixin", "callback"])
-def test_an_interrupted_schedule_gives_the_weight_back(theirs, reads, way):
-    class WithNWA(NWAMixin, theirs):
-        pass
-
-    class Interrupt(Callback):
-        def on_train_batch_end(self, trainer, pl_module, *_):
-            nwa = pl_module.nwa
-            seen.append(nwa.factor * nwa.weight)
-            if trainer.global_step == 3:
-                raise KeyboardInterrupt
-
-    seen = []
-    model = WithNWA(nwa_weight=0.8) if way == "mixin" else theirs()
-    callback = NWACallback(weight=0.8)
-    callbacks = [*([callback] if way == "callback" else []), NWAWeightSchedule(warmup=8), Interrupt()]
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
-    trainer = Trainer(max_steps=9, max_epochs=-1, callbacks=callbacks, **options)
-    data = NWADataModule(str(reads), batch_size=16)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        trainer.fit(model, data)
-    assert seen == pytest.approx([0.1, 0.2, 0.3])
-    nwa = model.nwa if way == "mixin" else callback.nwa
-    assert nwa.factor * nwa.weight == 0.8
+def test_a_schedule_moves_a_factor_of_the_term():
+    schedule, nwa, embeddings, batch = NWAWeightSchedule(warmup=2), nwa_loss(weight=0.5), points(), pair_batch(READS)
+    whole = nwa(embeddings, batch)
+    nwa.factor = schedule.factor(0)
+    torch.testing.assert_close(nwa(embeddings, batch), 0.5 * whole)

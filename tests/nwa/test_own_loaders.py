@@ -101,43 +101,37 @@ def test_training_by_an_ordinary_loader(case, way):
     assert (model if way == "mixin" else callbacks[0]).nwa.sizes == (16, LENGTH)
 
 
+def step_of(way, where):
+    """One training step on pairs, the sequences named by ``where`` or by nobody."""
+    loader = DataLoader(pair_samples(), 8)
+    if way == "mixin":
+        return fit(mixed(PairModel, where)(**SIZES), loader, steps=1)
+    return fit(PairModel(), loader, NWACallback("encoder", 16, LENGTH, batch=where), steps=1)
+
+
 @pytest.mark.parametrize("way", ["mixin", "callback"])
 def test_a_wrong_number_of_sequences_is_an_error(way):
-    def first_side_alone(batch):
-        return pair_batch(batch[0])
-
-    loader = DataLoader(pair_samples(), 8)
     message = r"the 8 sequences that were named .* in 2 calls \[8, 8\]; name each sequence that the step encodes, in that order"
     with pytest.raises(RuntimeError, match=message):
-        if way == "mixin":
-            fit(mixed(PairModel, first_side_alone)(**SIZES), loader)
-        else:
-            fit(PairModel(), loader, NWACallback("encoder", 16, LENGTH, batch=first_side_alone))
+        step_of(way, lambda batch: pair_batch(batch[0]))
 
 
 @pytest.mark.parametrize("way", ["mixin", "callback"])
 def test_a_batch_without_a_word_on_its_sequences_is_an_error(way):
-    loader = DataLoader(pair_samples(), 8)
-    callback = NWACallback("encoder", 16, LENGTH)
     message = (
         r"Expected a PairBatch .* but got list; .*override nwa_batch\(batch\) \(NWAMixin\) or pass batch=\.\.\. "
         r"\(NWACallback\), and return pair_batch\(sequences\)"
     )
     with pytest.raises(TypeError, match=message):
-        fit(mixed(PairModel, None)(**SIZES), loader) if way == "mixin" else fit(PairModel(), loader, callback)
+        step_of(way, None)
 
 
 @pytest.mark.parametrize("way", ["mixin", "callback"])
 def test_what_was_named_has_to_be_a_pair_batch(way):
-    loader = DataLoader(pair_samples(), 8)
-    callback = NWACallback("encoder", 16, LENGTH, batch=lambda batch: batch[0])
     with pytest.raises(
         TypeError, match=r"Expected nwa_batch .* to return a PairBatch but got tuple; return pair_batch"
     ):
-        if way == "mixin":
-            fit(mixed(PairModel, lambda batch: batch[0])(**SIZES), loader)
-        else:
-            fit(PairModel(), loader, callback)
+        step_of(way, lambda batch: batch[0])
 
 
 class Losses(Callback):

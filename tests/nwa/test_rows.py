@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, fields
+from itertools import product
 
 import pytest
 import torch
@@ -82,6 +83,15 @@ def test_rows_are_found_as_a_plain_search_finds_them(data):
     assert found == [strings.index(row.tolist()) for row in batch.tokens]
 
 
+def test_no_two_sequences_are_taken_for_one():
+    """All 4,096 sequences of 6 letters; what tells them apart must not fail for one in a thousand."""
+    reads = ["".join(letters) for letters in product("ACGT", repeat=6)]
+    batch = pair_batch(reads)
+    marks = torch.arange(float(len(reads)))[:, None]
+    found = by_tokens([Call([batch.tokens.flip(0)], marks)], [marks], batch, "encoder")
+    assert torch.equal(found, marks.flip(0))
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -122,7 +132,7 @@ class Flat(LightningModule):
         return ((one - two).norm(dim=1) - batch.distance / 32).square().mean()
 
     def validation_step(self, batch, batch_idx):
-        self.log("val/mean", self.encoder(batch.tokens).mean())
+        self.log("val/mean", self.encoder(batch.tokens).mean(), batch_size=5)
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters())
@@ -136,7 +146,7 @@ def test_a_model_of_one_width(reads):
         for batch in getattr(data, f"{name}_dataloader")():
             assert batch.tokens.shape[1] == 33
             assert batch.nw.shape[1:] == (33, 33)
-    trainer = fit(Flat(), data, NWACallback(), limit_val_batches=2)
+    trainer = fit(Flat(), data, NWACallback(), limit_val_batches=2, val_check_interval=2)
     assert trainer.callback_metrics["train/nwa_loss"] > 0.1
     assert "val/mean" in trainer.callback_metrics
     narrow = NWADataModule(str(reads), val_size=2, test_size=2, **options)
@@ -176,7 +186,7 @@ AMBIGUOUS = {
 
 
 class Wraps(LightningModule):
-    """An encoder that returns more than embeddings; the step takes of it what it needs by ``choose``."""
+    """An encoder that returns more than embeddings."""
 
     def __init__(self, wrap):
         super().__init__()
