@@ -215,9 +215,9 @@ def _padded(tokens: Tensor, width: int) -> Tensor:
 
 def _hashes(tokens: Tensor) -> Tensor:
     """``(U,)`` int64 of ``(U, L)`` tokens; sums wrap around."""
-    weights = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) * 0x9E3779B97F4A7C1
-    mixed = (tokens.long() + 1) * weights
-    return (mixed ^ (mixed >> 29)).sum(dim=1)
+    generator = torch.Generator(tokens.device).manual_seed(0)
+    weights = torch.randint(-(2**62), 2**62, tokens.shape[1:], generator=generator, device=tokens.device)
+    return (tokens.long() * weights).sum(dim=1)
 
 
 def _sorted_hashes(tokens: Tensor) -> tuple[Tensor, Tensor]:

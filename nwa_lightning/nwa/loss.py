@@ -109,7 +109,7 @@ class NWALoss(nn.Module):
         if embedding_dim is None or max_length is None:
             heads = self.head_options.get("heads", 4)
             with torch.random.fork_rng(devices=[]):  # its parameters are filled in later
-                self.head = self._build(self.head_options.get("hidden_dim", heads), 1)
+                self.head = self._build(max(1, self.head_options.get("hidden_dim", heads)), 1)
         else:
             self.set_sizes(embedding_dim, max_length)
 
@@ -161,7 +161,8 @@ class NWALoss(nn.Module):
             ValueError: If there are not as many embeddings as sequences, or "auto" has no loss to measure by.
         """
         if not self.due:
-            return self.skip() + embeddings.sum() * 0.0
+            zero: Tensor = self.skip() + embeddings.sum() * 0.0
+            return zero
         scale = torch.ones((), device=embeddings.device)
         divergence = self.divergence(scaled_gradient(embeddings, scale), batch)
         if self._counts:
@@ -177,7 +178,8 @@ class NWALoss(nn.Module):
             self.last = divergence.detach()
             scale.fill_(self.every)
         scale *= self.factor * (self.auto() if self.auto is not None else float(self.weight))
-        self.last_weight = scale / self.every
+        if self._counts:
+            self.last_weight = scale / self.every
         # Per row, the head's gradients are about as large as an encoder's; clipping by their norm would else leave nothing of
         # those.
         per_row = 1 / batch.nw.shape[-1]
@@ -185,6 +187,7 @@ class NWALoss(nn.Module):
         scale /= per_row
         return value
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def skip(self) -> Tensor:
         """Count a training step without the term.
 
@@ -221,7 +224,7 @@ class NWALoss(nn.Module):
         return row_jsd(logits, nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=self.temperature).mean()
 
     def attention(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
-        """Attention maps of the pairs that have a matrix, for eval_no_grad at.
+        """Attention maps of the pairs that have a matrix, for looking at.
 
         Args:
             embeddings: As in ``forward``.

@@ -202,11 +202,14 @@ class NWAMixin(_Base):
         self._nwa_called = True
         if self.nwa is None or _TRIAL in self._nwa_running:
             return embeddings.sum() * 0.0
+        term: Tensor
         if not self.nwa.due:
-            return self.nwa.skip() + embeddings.sum() * 0.0
+            term = self.nwa.skip() + embeddings.sum() * 0.0
+            return term
         started = self._nwa_report.now(embeddings)
         pairs = named_batch(self._nwa_source(), batch)
-        return logged_term(self, self.nwa, self._nwa_report, embeddings, pairs, encoder_loss, started)
+        term = logged_term(self, self.nwa, self._nwa_report, embeddings, pairs, encoder_loss, started)
+        return term
 
     def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Their step, plus the term, unless their step called ``nwa_loss`` itself."""
@@ -262,7 +265,7 @@ class NWAMixin(_Base):
         return step_with_term(step, self, self.nwa, self._nwa_report, source, batch, *args, called=called, **kwargs)
 
     def nwa_attention(self, batch: Any) -> Tensor:
-        """Attention maps of the pairs of a ``PairBatch`` that have a matrix, for eval_no_grad at; it encodes ``batch.tokens``.
+        """Attention maps of the pairs of a ``PairBatch`` that have a matrix, for looking at; it encodes ``batch.tokens``.
 
         Returns:
             ``(Q, L, L)`` maps whose rows sum to 1; columns after the end of the second sequence are 0.

@@ -30,6 +30,7 @@ class Report:
         self.started = 0.0
         self.announced = False
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def begin_step(self) -> None:
         """Note when a training step begins; after enough of them, say how much of their time was the term's."""
         if self.steps == 1:
@@ -39,6 +40,7 @@ class Report:
             rank_zero_info(f"NWA: {percent:.0f} % of the time of the first {STEPS} steps.")
         self.steps += 1
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def now(self, near: Tensor) -> float:
         """The time, when what a GPU was given to do so far is done; 0 once no time is taken any more, so that it need not be."""
         if self.steps > STEPS:
@@ -82,5 +84,5 @@ class Report:
         kind = f"m = {size}" if nwa.head_kind == "decoder" else f"{size} channels"
         rank_zero_info(
             f"NWA: attention maps of {count} pairs from {self.source} ({kind}, up to {longest} letters), lambda {weight}, "
-            + ("every step." if nwa.every == 1 else f"every {nwa.every}th step.")
+            + ("in every step." if nwa.every == 1 else f"once in {nwa.every} steps.")
         )

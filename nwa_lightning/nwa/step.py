@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
@@ -111,9 +112,8 @@ def step_with_term(
     """
     report.begin_step()
     theirs = batch.batch if isinstance(batch, CollatedBatch) else batch
-    if not nwa.due:
-        result = call_step(step, theirs, *args, **kwargs)
-        return result if result is None or called() else add_term(result, nwa.skip())
+    due = nwa.due
+    # In every step: torch.compile does not notice hooks that come and go.
     with captured_calls(module, source.name) as outputs:
         if source.features is None or _is_named(source, batch):
             calls = outputs
@@ -121,6 +121,8 @@ def step_with_term(
         else:
             with captured_calls(module, source.encoder) as calls:
                 result = call_step(step, theirs, *args, **kwargs)
+    if not due:
+        return result if result is None or called() else add_term(result, nwa.skip())
     if called() or (result is None and module.automatic_optimization):
         return result
     if not module.automatic_optimization:
@@ -171,6 +173,7 @@ def named_batch(source: Source, batch: Any) -> Any:
     return found
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def logged_term(
     module: LightningModule,
     nwa: NWALoss,

@@ -162,7 +162,8 @@ def test_evaluation_counts_nothing_and_does_not_skip(reads, quiet):
     torch.manual_seed(0)
     model, batch = Shared(**{**NWA, "nwa_weight": "auto", "nwa_every": 3}), fresh(reads).train_dataloader().dataset[0]
     model.training_step(batch, 0)
-    before = model.nwa.steps, model.nwa.auto.running.tolist(), model.nwa.last
+    nwa = model.nwa
+    before = nwa.steps, nwa.auto.running.tolist(), nwa.last, nwa.last_weight.item()
     assert before[0] == 1
     assert not model.nwa.due
     embeddings = model.encode(batch.tokens)
@@ -173,7 +174,7 @@ def test_evaluation_counts_nothing_and_does_not_skip(reads, quiet):
         with torch.no_grad():
             value = model.nwa_loss(embeddings, batch, embeddings.sum())
     torch.testing.assert_close(value, model.nwa.auto() * model.nwa.divergence(embeddings, batch))
-    assert (model.nwa.steps, model.nwa.auto.running.tolist(), model.nwa.last) == before
+    assert (nwa.steps, nwa.auto.running.tolist(), nwa.last, nwa.last_weight.item()) == before
 
 
 @pytest.mark.parametrize("way", ["mixin", "callback"])
