@@ -21,7 +21,7 @@ MODULES = sorted(
 ROOMS = [
     ["errors", "_nw"],
     ["_kernels"],
-    ["alignment"],
+    ["alignment", "progress"],
     ["sequences"],
     ["data"],
     ["optim"],

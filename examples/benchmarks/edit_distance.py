@@ -36,9 +36,9 @@ def main() -> None:
     data = NWADataModule()
     test = data.split.test
     reads = test.bytes_of(np.arange(len(test)))
-    texts = [data.alphabet.decode(row) for row in test.codes]
+    texts = [data.alphabet.decode(row) for row in test.padded()]
     model = EditDistanceModel(NeuroSEEDCNN(data.max_length), nwa_weight=None).eval()
-    tokens = torch.nn.functional.pad(torch.from_numpy(test.codes.astype(np.int64)), (1, 0), value=1)
+    tokens = torch.nn.functional.pad(torch.from_numpy(test.padded().astype(np.int64)), (1, 0), value=1)
     with torch.inference_mode():
         embeddings = model(tokens)
 

@@ -37,7 +37,7 @@ SERIES = {
 
 def point(batch: int = 64, nwa: int = 8, length: int = 150, repeats: int = 3) -> dict[str, float]:
     codes = np.random.default_rng(0).integers(2, 6, (batch, length)).astype(np.uint8)
-    reads = Sequences(codes, np.full(batch, length), np.arange(batch).astype(str))
+    reads = Sequences.from_codes(codes, map(str, range(batch)))
     drawn = DrawnPairs(
         reads, batch_size=batch, pairs=max(1024, nwa * (nwa - 1) // 2), nwa_batch_size=nwa, scores=Scores(), seed=0
     )

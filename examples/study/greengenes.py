@@ -137,7 +137,7 @@ def simulate_families(count: int = 60, size: int = 20, seed: int = 0) -> Familie
     generator = np.random.default_rng(seed)
     letters = np.array(list("ACGT"))
     of_family: dict[str, list[str]] = {}
-    for name, codes in zip(ancestors.names.tolist(), ancestors.codes, strict=True):
+    for name, codes in zip(ancestors.names, ancestors.padded(), strict=True):
         reads = np.repeat(letters[(codes - codes.min())][None], size, axis=0)
         for read in reads:
             places = generator.choice(LENGTH, generator.integers(1, 13), replace=False)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nwa_lightning.sequences.alphabet import DNA
 from nwa_lightning.sequences.catalog import load_sequences
 
 
@@ -26,8 +25,7 @@ def main() -> None:
     found = load_sequences(options.data)
     rng = np.random.default_rng(options.seed)
     with gzip.open(options.out, "wt") as file:
-        for name, codes, length in zip(found.names, found.codes, found.lengths, strict=True):
-            sequence = DNA.decode(codes[:length])
+        for name, sequence in zip(found.names, found.to_strings(), strict=True):
             start = rng.integers(max(1, len(sequence) - options.length + 1))
             file.write(f">{name}_{start}\n{sequence[start : start + options.length]}\n")
     print(f"written: {options.out}")

@@ -152,7 +152,7 @@ class AttentionMapLogger(Callback):
         letters = [data.alphabet.decode(row) for row in shown.tokens.numpy().astype(np.uint8)]
         # The first validation batch holds the first sequences of the validation set, in its order.
         rows = batch.pairs[numbers].reshape(-1)
-        names = [f"sequence {name}" for name in data.split.val.names[rows.numpy()]]
+        names = [f"sequence {name}" for name in data.split.val.take(rows.numpy()).names]
         for number, attention in enumerate(maps.float().cpu().numpy()):
             one, two = 2 * number, 2 * number + 1
             yield attention_figure(

@@ -134,7 +134,7 @@ def _draw_attention(model: EditDistanceModel, batch: PairBatch, data: NWADataMod
     one, two = (data.alphabet.decode(row.numpy().astype(np.uint8)) for row in shown.tokens)
     with torch.inference_mode():
         attention = model.nwa_attention(shown)[0, : lengths[0] + 1, : lengths[1] + 1]
-    names = tuple(f"read {name}" for name in data.split.test.names[batch.pairs[number].numpy()])
+    names = tuple(f"read {name}" for name in data.split.test.take(batch.pairs[number].numpy()).names)
     figure = attention_figure(
         attention.numpy(), one, two, names=(names[0], names[1]), scores=data.scores, temperature=model.nwa.temperature
     )

@@ -1,36 +1,62 @@
-"""LightningCLI with the defaults of ``nwa fit``."""
+"""LightningCLI with the defaults of ``nwa fit``, and commands that take from a checkpoint what it was trained with."""
 
 from __future__ import annotations
 
+import argparse
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import yaml
-from lightning.pytorch import LightningModule
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback, _InstantiatorFn
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_info
 
 from nwa_lightning.callbacks.embedding_writer import EmbeddingWriter
+from nwa_lightning.cli.classes import argument_names, find_class
+from nwa_lightning.cli.messages import parser_message, squeezed
+from nwa_lightning.cli.trained import Trained, check_model, read_trained
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN
+from nwa_lightning.errors import InputError
 from nwa_lightning.models.edit_distance import EditDistanceModel
+
+#: Validations of a run at least, where an epoch is longer than a tenth of it.
+VALIDATIONS: Final = 10
+
+#: Commands that need a checkpoint.
+_MEASURING: Final = ("validate", "test", "predict")
+
+#: What flows from the data into an encoder that takes it.
+_LINKED: Final = ("max_length", "vocabulary")
 
 
 class NWACLI(LightningCLI):
-    """LightningCLI with our defaults; the length of the longest sequence flows from the data into the model."""
+    """LightningCLI with our defaults; the length of the longest sequence flows from the data into the model.
+
+    ``validate``, ``test`` and ``predict`` take model and data from the checkpoint; ``fit`` with a checkpoint resumes.
+    """
 
     def __init__(self, args: Sequence[str], *, run: bool = True) -> None:
         for harmless in (
             "LightningCLI's args parameter",  # given although sys.argv is not empty: here they come from there
             "Couldn't infer the batch indices",  # of prediction, which EmbeddingWriter does not need
             "`.*configure_optimizers` will be overridden",  # just what --optimizer asks for
+            "Be aware that when using `ckpt_path`",  # callbacks of the training are of no use to a test
             r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13
         ):
             warnings.filterwarnings("ignore", message=harmless)
+        self._command = args[0] if run else "fit"
         self._command_parsers: list[LightningArgumentParser] = []
+        self._named: dict[str, Any] | None = None
+        self._checkpoint: str | None = None
+        # An error is raised, not printed.
+        raising: dict[str, Any] = {"exit_on_error": False}
         super().__init__(
             LightningModule,
             NWADataModule,
@@ -39,60 +65,191 @@ class NWACLI(LightningCLI):
             trainer_defaults={"max_steps": 2000, "max_epochs": -1},
             save_config_kwargs={"overwrite": True},
             save_config_callback=SaveConfigCallback if run else None,
+            parser_kwargs={**raising, **{command: dict(raising) for command in self.subcommands()}} if run else raising,
             args=list(args),
             run=run,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the checkpoint, the defaults of the model, and the links from the data to the model."""
+        """Add the checkpoint, the embeddings, and the defaults of the model."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "val/rmse",
-                "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
-                "model": {
-                    "class_path": f"{EditDistanceModel.__module__}.EditDistanceModel",
-                    "init_args": {"encoder": {"class_path": f"{NeuroSEEDCNN.__module__}.NeuroSEEDCNN"}},
-                },
-            }
-        )
-        for name in ("max_length", "vocabulary"):
-            target = f"model.init_args.encoder.init_args.{name}"
-            parser.link_arguments(f"data.{name}", target, apply_on="instantiate")
+        classes = _classes(EditDistanceModel, NeuroSEEDCNN)
+        if self._command in _MEASURING:  # what the checkpoint will say, which the first pass does not know
+            classes["init_args"]["encoder"]["init_args"] = {"max_length": 1}
+        parser.set_defaults({"checkpoint.filename": "best", "checkpoint.save_last": True, "model": classes})
         self._command_parsers.append(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse with the defaults of the model and the encoder that the arguments name.
+        """Parse, then parse again with the defaults that the first pass calls for.
 
-        jsonargparse would hand the defaults of ours, such as ``lr`` and ``layers``, on to another class that has an
-        argument of the same name.
+        Those are the defaults of the model and the encoder that are named (jsonargparse would hand the defaults of ours,
+        such as ``lr`` and ``layers``, on to another class that has an argument of the same name); what a checkpoint was
+        trained with; and no limit of the steps where there is one of the epochs.
         """
-        printed = io.StringIO()
-        with redirect_stdout(printed), redirect_stderr(io.StringIO()), suppress(SystemExit):
-            parser.parse_args([*args, "--print_config"])
-        # What was printed may be help, or nothing after an error; the error comes again below.
-        with suppress(yaml.YAMLError, TypeError, KeyError, AttributeError):
-            named = yaml.safe_load(printed.getvalue())["model"]
-            classes: dict[str, Any] = {"class_path": named["class_path"]}
-            encoder = named.get("init_args", {}).get("encoder")
-            if isinstance(encoder, dict):
-                classes["init_args"] = {"encoder": {"class_path": encoder["class_path"]}}
+        trained = self._read_checkpoint(_value_of("--ckpt_path", args))
+        if trained is not None and trained.model is not None:  # its options are those of the model
             for command in self._command_parsers:
-                command.set_defaults({"model": classes})
-        super().parse_arguments(parser, args)
+                command.set_defaults({"model": trained.model})
+        first = self._first_pass(parser, args)
+        if trained is None:  # it may be named in a configuration file
+            trained = self._read_checkpoint(first.get("ckpt_path"))
+        if first and trained is None and self._command in _MEASURING:
+            raise InputError(
+                f"--ckpt_path: expected a checkpoint, found none; give one that `nwa fit` wrote: nwa {self._command} best.ckpt"
+            )
+        defaults: dict[str, Any] = {}
+        if trained is not None:
+            known = trained.data | trained.batches if self._command == "fit" else trained.data
+            defaults = {f"data.{name}": value for name, value in known.items()}
+        self._named = trained.model if trained is not None and trained.model is not None else _named_classes(first)
+        model = self._named
+        if model is not None:
+            defaults["model"] = model
+        if first.get("trainer", {}).get("max_epochs", -1) not in (None, -1):
+            defaults["trainer.max_steps"] = -1
+        for command in self._command_parsers:
+            command.set_defaults(defaults)
+            if self._command == "fit" and not (trained is not None and trained.model is not None):
+                _link(command, model)
+        try:
+            super().parse_arguments(parser, args)
+        except argparse.ArgumentError as error:
+            message = parser_message(str(error), self._options_of, f"`nwa {self._command} --help`")
+            raise InputError(message) from None
+        config = self._config
+        if trained is not None and trained.model is not None:
+            check_model(trained.model, config["model"].as_dict())
+        if self._command in _MEASURING:
+            # Lightning would read the checkpoint too, and take what it finds without a word.
+            self._checkpoint, config["ckpt_path"] = config["ckpt_path"], None
+
+    @property
+    def _config(self) -> Any:
+        """The configuration of the command."""
+        command = self.config.get("subcommand")
+        return self.config[command] if command else self.config
+
+    def _first_pass(self, parser: LightningArgumentParser, args: Any) -> dict[str, Any]:
+        """What the arguments say, as plain values; nothing for help, or for an error, which the second pass will tell."""
+        printed = io.StringIO()
+        with redirect_stdout(printed), redirect_stderr(io.StringIO()), suppress(SystemExit, argparse.ArgumentError):
+            parser.parse_args([*args, "--print_config"])
+        with suppress(yaml.YAMLError):
+            found = yaml.safe_load(printed.getvalue())
+            if isinstance(found, dict):
+                return found
+        return {}
+
+    def _read_checkpoint(self, path: str | None) -> Trained | None:
+        if path is None:
+            return None
+        if self._command == "fit" and path in ("last", "hpc"):  # Lightning looks for these
+            return None
+        return read_trained(Path(path))
+
+    def _options_of(self, key: str) -> Iterable[str]:
+        """Names of the options directly below a key, such as those of ``model.encoder``."""
+        classes: dict[str, Any] = self._named or _classes(EditDistanceModel, NeuroSEEDCNN)
+        if key == "model":
+            return argument_names(classes["class_path"])
+        if key == "model.encoder":
+            return argument_names(classes.get("init_args", {}).get("encoder", {}).get("class_path", ""))
+        below = f"{key}." if key else ""
+        names = self._command_parsers[0].get_defaults().keys()
+        return {name.removeprefix(below).partition(".")[0] for name in names if name.startswith(below)}
 
     def before_instantiate_classes(self) -> None:
-        """Let a model whose encoder takes no such argument, or that takes no encoder, do without the links."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
-        build = _InstantiatorFn(cli=self, key="model")
+        """Choose what is kept of a training, and what is loaded."""
+        config = self._config
+        unused = {"checkpoint", "embeddings"}
+        if self._command == "fit" and config["trainer"]["enable_checkpointing"] is not False:
+            unused.remove("checkpoint")
+        if self._command == "predict":
+            unused.remove("embeddings")
+        for parser in self._command_parsers:
+            parser.callback_keys = [key for key in parser.callback_keys if key not in unused]
+        found = find_class(config["model"]["class_path"])
+        if config["checkpoint"]["monitor"] is None:
+            if (
+                found is not None
+                and issubclass(found, EditDistanceModel)
+                and config["trainer"]["limit_val_batches"] != 0
+            ):
+                config["checkpoint"]["monitor"] = "val/rmse"
+            else:
+                config["checkpoint"]["save_top_k"] = 0  # nothing says which is best: last.ckpt alone
 
-        def instantiate(
-            class_type: type[LightningModule], *args: Any, applied_instantiation_links: dict[str, Any], **kwargs: Any
-        ) -> LightningModule:
-            # jsonargparse lists a link whose target does not exist as applied, and Lightning would look for it.
-            taken = {target: value for target, value in applied_instantiation_links.items() if target in config}
-            return build(class_type, *args, applied_instantiation_links=taken, **kwargs)
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer, and hand the checkpoint to the command."""
+        super().instantiate_classes()
+        if self._checkpoint is not None:
+            self.config_init[self._command]["ckpt_path"] = self._checkpoint
 
-        self.parser.add_instantiator(instantiate, LightningModule, subclasses=True, prepend=True)
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer.
+
+        Raises:
+            InputError: If it cannot be built with these arguments.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise InputError(f"--trainer: {squeezed(error)}") from None
+
+    def before_fit(self) -> None:
+        """Validate at least ten times in a run, however long an epoch is; say how the reads are split."""
+        trainer, data = self.trainer, self.datamodule
+        rank_zero_info(data.reads.summary())
+        config = self._config["trainer"]
+        if config["val_check_interval"] is not None or config["check_val_every_n_epoch"] != 1 or config["fast_dev_run"]:
+            return
+        epoch = max(1, data.steps_per_epoch // trainer.world_size)
+        limits = [trainer.max_steps * trainer.accumulate_grad_batches] if trainer.max_steps > 0 else []
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            limits.append(trainer.max_epochs * epoch)
+        if limits and min(limits) < VALIDATIONS * epoch:
+            trainer.val_check_interval = max(1, min(limits) // VALIDATIONS)
+            trainer.check_val_every_n_epoch = None
+
+    def predict(self, model: LightningModule, **options: Any) -> None:
+        """Embed; what is written is not kept in memory too."""
+        self.trainer.predict(model, **{**options, "return_predictions": False})
+
+
+def _value_of(option: str, args: Sequence[str]) -> str | None:
+    """What is given for an option, without a look at all others; None if it is not given."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(option, dest="value")
+    with suppress(argparse.ArgumentError):
+        found: str | None = parser.parse_known_args(args)[0].value
+        return found
+    return None
+
+
+def _classes(model: type, encoder: type) -> dict[str, Any]:
+    return {
+        "class_path": f"{model.__module__}.{model.__name__}",
+        "init_args": {"encoder": {"class_path": f"{encoder.__module__}.{encoder.__name__}"}},
+    }
+
+
+def _named_classes(config: dict[str, Any]) -> dict[str, Any] | None:
+    """The classes of model and encoder in a configuration, without their arguments."""
+    model = config.get("model")
+    if not isinstance(model, dict) or "class_path" not in model:
+        return None
+    classes: dict[str, Any] = {"class_path": model["class_path"]}
+    encoder = model.get("init_args", {}).get("encoder")
+    if isinstance(encoder, dict) and "class_path" in encoder:
+        classes["init_args"] = {"encoder": {"class_path": encoder["class_path"]}}
+    return classes
+
+
+def _link(parser: LightningArgumentParser, model: dict[str, Any] | None) -> None:
+    """Let the data tell an encoder its sizes, where it takes them."""
+    encoder = (model or {}).get("init_args", {}).get("encoder")
+    if encoder is None:
+        return
+    for name in set(_LINKED) & argument_names(encoder["class_path"]):
+        parser.link_arguments(f"data.{name}", f"model.init_args.encoder.init_args.{name}", apply_on="instantiate")

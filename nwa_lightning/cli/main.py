@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nwa_lightning import __version__
 from nwa_lightning.cli.lightning_cli import NWACLI
+from nwa_lightning.cli.messages import did_you_mean, squeezed
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.export import export_checkpoint
 
@@ -25,9 +30,44 @@ COMMANDS = {
 }
 
 
+#: What an argument without a name means, by its place after the command.
+POSITIONALS = {
+    "fit": ("--data.data",),
+    "validate": ("--ckpt_path",),
+    "test": ("--ckpt_path", "--data.test_data"),
+    "predict": ("--ckpt_path", "--data.data"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are raised, to be said in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where to look."""
+        unknown = re.search(r"invalid choice: '([^']*)'", message)
+        if unknown and "COMMAND" in message:
+            near = did_you_mean(unknown[1], COMMANDS)
+            message = f"expected a command ({', '.join(COMMANDS)}), found {unknown[1]}{near}"
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; user errors print one line and exit with status 2."""
-    parser = argparse.ArgumentParser(
+    # A model in the current folder is found; last, so that no file there stands in for a package.
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
+    try:
+        _run(sys.argv[1:] if args is None else list(args))
+    except (InputError, FileNotFoundError, MisconfigurationException, ValueError) as error:
+        message = _user_error(error)
+        if message is None:
+            raise
+        print(f"nwa: error: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(args: list[str]) -> None:
+    parser = _Parser(
         prog="nwa",
         description="Needleman-Wunsch Attention for any Lightning model that embeds sequences.",
         epilog="`nwa COMMAND --help` lists the options of a command; `nwa fit --print_config` prints them as YAML.",
@@ -39,30 +79,49 @@ def main(args: Sequence[str] | None = None) -> None:
         command = commands.add_parser(name, help=text, description=text, add_help=name in OWN_ARGUMENTS)
         if name in OWN_ARGUMENTS:
             OWN_ARGUMENTS[name](command)
-    # A model in the current folder is found by the installed program, too, not by `python -m nwa_lightning` alone.
-    if (folder := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, folder)
     chosen, rest = parser.parse_known_args(args)
     if rest and chosen.command in OWN_ARGUMENTS:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        if chosen.command == "export":
-            export_checkpoint(chosen.ckpt_path, chosen.to, version=__version__)
-        elif chosen.command == "demo":
-            from nwa_lightning.cli.demo import run_demo
+        raise InputError(
+            f"expected the options of nwa {chosen.command}, found {' '.join(rest)}; see `nwa {chosen.command} --help`"
+        )
+    if chosen.command == "export":
+        export_checkpoint(chosen.ckpt_path, chosen.to, version=__version__)
+    elif chosen.command == "demo":
+        from nwa_lightning.cli.demo import run_demo
 
-            run_demo(chosen.reads, out=chosen.out, seed=chosen.seed, steps=chosen.steps, fast=chosen.fast)
-        else:
-            NWACLI([chosen.command, *rest])
-    except (ValueError, FileNotFoundError) as error:
-        # jsonargparse wraps what the __init__ of a model or an encoder raises.
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, (InputError, FileNotFoundError)):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        print(f"nwa: error: {cause}", file=sys.stderr)
-        sys.exit(2)
+        run_demo(chosen.reads, out=chosen.out, seed=chosen.seed, steps=chosen.steps, fast=chosen.fast)
+    else:
+        NWACLI([chosen.command, *_with_names(chosen.command, args[args.index(chosen.command) + 1 :])])
+
+
+def _with_names(command: str, rest: list[str]) -> list[str]:
+    """The arguments, those that come first and have no name with the one that is meant."""
+    places = POSITIONALS[command]
+    count = next((number for number, argument in enumerate(rest) if argument.startswith("-")), len(rest))
+    if count > len(places):
+        raise InputError(
+            f"nwa {command}: expected at most {len(places)} arguments without a name ({', '.join(places)}), found {count}: "
+            f"{' '.join(rest[:count])}"
+        )
+    named = [f"{place}={value}" for place, value in zip(places, rest[:count], strict=False)]
+    for number, argument in enumerate(rest):
+        value = argument.partition("=")[2] or (rest[number + 1] if number + 1 < len(rest) else "")
+        if argument.partition("=")[0] == "--data" and not value.endswith((".yaml", ".yml", ".json")):
+            raise InputError(
+                f"--data: expected a YAML file of settings, found {value}; for reads write --data.data {value}"
+            )
+    return [*named, *rest[count:]]
+
+
+def _user_error(error: BaseException) -> str | None:
+    """The line to print; None for an error that no user can mend."""
+    cause: BaseException | None = error
+    # jsonargparse wraps what the __init__ of a model or an encoder raises.
+    while cause is not None:
+        if isinstance(cause, (InputError, FileNotFoundError, MisconfigurationException)):
+            return squeezed(cause)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ class Augment:
     """Replace a fraction of every training batch by fresh variants of training sequences.
 
     A variant is the start of one training sequence and the rest of another, drawn from the whole training set, with random
-    edits. It is never empty, and never longer than the longest sequence of the file: what is beyond is cut off.
+    edits. It is never empty, and never longer than the longest training sequence: what is beyond is cut off.
 
     Args:
         fraction: Fraction of the sequences of a batch that are variants, 0 to 1; spread evenly over the batch.
@@ -56,7 +56,13 @@ class Augment:
         return np.flatnonzero(np.diff(np.floor(np.arange(count + 1) * self.fraction + 0.5)))
 
     def vary(
-        self, training: Sequences, drawn: NDArray[np.int64], alphabet: Alphabet, generator: np.random.Generator
+        self,
+        training: Sequences,
+        drawn: NDArray[np.int64],
+        alphabet: Alphabet,
+        generator: np.random.Generator,
+        *,
+        max_length: int | None = None,
     ) -> Sequences:
         """The sequences of a batch.
 
@@ -65,29 +71,35 @@ class Augment:
             drawn: ``(U,)`` rows of ``training``.
             alphabet: Of the training set; edits draw their letters uniformly from it.
             generator: What draws.
+            max_length: The most bases of a variant; None for those of the longest training sequence.
 
         Returns:
             The U sequences, those of ``rows(U)`` replaced by variants. Names stay those of the rows drawn.
         """
         batch = training.take(drawn)
+        width = training.max_length if max_length is None else max_length
+        block, sizes = batch.padded(width), batch.lengths.copy()
         rows = self.rows(len(drawn))
-        first, second = generator.integers(len(training), size=(2, len(rows)))
-        codes, lengths = training.codes[first], training.lengths[first]
+        parents = [training.take(side) for side in generator.integers(len(training), size=(2, len(rows)))]
+        (codes, others), (lengths, other_lengths) = zip(
+            *((side.padded(width), side.lengths) for side in parents), strict=True
+        )
+        wanted = lengths
         if self.crossover:
-            codes, lengths = _cross(codes, lengths, training.codes[second], training.lengths[second], generator)
+            codes, lengths = _cross(codes, lengths, others, other_lengths, generator)
         if self.shift:
             codes = _rotate(codes, lengths, self.shift, generator)
         codes, lengths = self._edit(codes, lengths, len(alphabet.letters), generator)
-        width = batch.codes.shape[1]
-        wanted = training.lengths[first] if self.fixed_length else np.minimum(lengths, width)
+        if not self.fixed_length:
+            wanted = np.minimum(lengths, width)
         codes = codes[:, :width]
         columns = np.arange(width)
         if self.fixed_length:
             gap = (columns >= lengths[:, None]) & (columns < wanted[:, None])
             codes[gap] = generator.integers(len(alphabet.letters), size=int(gap.sum())) + FIRST_LETTER
         codes[columns >= wanted[:, None]] = PADDING
-        batch.codes[rows], batch.lengths[rows] = codes, wanted
-        return batch
+        block[rows], sizes[rows] = codes, wanted
+        return Sequences.from_padded(block, sizes, batch.labels)
 
     def _edit(
         self, codes: NDArray[np.uint8], lengths: NDArray[np.int64], letters: int, generator: np.random.Generator

@@ -180,7 +180,7 @@ def _codes(
                 f"sequences: expected a list of strings or codes, or tokens with lengths, found {type(sequences).__name__}"
             )
         sequences = _pack(sequences, alphabet)
-    return sequences.codes, sequences.lengths, None
+    return sequences.padded(), sequences.lengths, None
 
 
 def _pack(sequences: Sequence[object], alphabet: Alphabet | str) -> Sequences:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any, Final, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
 from nwa_lightning.alignment import Kind, Scores, check_scores
@@ -14,11 +17,20 @@ from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import NWA_BATCH_SIZE, PairBatch
 from nwa_lightning.data.datasets import DrawnPairs, FixedPairs, SingleSequences
 from nwa_lightning.data.loaders import BatchLoader, StepSampler
+from nwa_lightning.data.reads import OnLong, ReadSets
 from nwa_lightning.data.rng_state import random_state, set_random_state
+from nwa_lightning.data.trained_on import MATRIX_ARGUMENTS, check_arguments, package_versions
 from nwa_lightning.errors import InputError
-from nwa_lightning.sequences.alphabet import ALPHABETS
-from nwa_lightning.sequences.catalog import OnInvalid, load_sequences
-from nwa_lightning.sequences.collection import Sequences, Split, split_sequences
+from nwa_lightning.sequences.catalog import OnInvalid
+from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.split import Split
+
+STAGES: Final[dict[TrainerFn, Literal["fit", "validate", "test", "predict"]]] = {
+    TrainerFn.FITTING: "fit",
+    TrainerFn.VALIDATING: "validate",
+    TrainerFn.TESTING: "test",
+    TrainerFn.PREDICTING: "predict",
+}
 
 
 class NWADataModule(LightningDataModule):
@@ -27,14 +39,26 @@ class NWADataModule(LightningDataModule):
     Duplicates are left out, and no sequence is in two splits. A training batch draws its sequences from the whole
     training set; validation and test look at all pairs within fixed groups. Nothing is computed ahead or written.
 
+    A checkpoint keeps what data it was trained on, and how they were split. With another file, another seed or longer
+    reads it refuses to go on; copies, another order and added reads are no other file, and move no read between the sets.
+
     Args:
         data: The name of a built-in set (human16s; tree or storage, with a size or without: tree:2000, tree:2000x100), or
-            the path of a FASTA, FASTQ or one-sequence-per-line file, compressed or not.
+            the path of a FASTA, FASTQ, CSV, TSV or one-sequence-per-line file, compressed or not.
+        test_data: Another such file or set, all of which is the test set; its sequences are left out of training and
+            validation. null takes the test set from data.
         alphabet: The letters that may occur, in upper or lower case.
         on_invalid: What to do with a sequence that has another letter: stop with an error, or drop it with a warning.
+        max_length: Bases of the longest sequence that a model is built for; null takes the longest sequence of data, or
+            what the checkpoint says.
+        on_long: What to do with a longer sequence: stop with an error, or cut it with a warning.
         train_size: Sequences to train on; by default all that validation and test leave.
-        val_size: Sequences to validate on; by default the published fraction, 700 of 9,200.
-        test_size: Sequences to test on; by default the published fraction, 1,500 of 9,200.
+        val_size: Sequences to validate on, as a number or a fraction; by default the published fraction, 700 of 9,200.
+        test_size: Sequences to test on, as a number or a fraction; by default the published fraction, 1,500 of 9,200.
+        split_by: What stays together in one set: content, only copies; clusters, sequences that are connected by steps of
+            split_identity; or a column of the file (name=value in a FASTA header), by value. A column that says train, val
+            or test for each sequence is the split.
+        split_identity: For clusters: 1 less the edit distance over the longer length.
         batch_size: U, sequences per training batch and process; each is encoded once.
         pairs: P, the most pairs of them per training batch; null takes all U (U - 1) / 2.
         nwa_batch_size: N, how many sequences of a batch feed the NWA term, with all their pairs; 0 for a model without.
@@ -59,11 +83,16 @@ class NWADataModule(LightningDataModule):
     def __init__(
         self,
         data: str = "human16s",
+        test_data: str | None = None,
         alphabet: Literal["dna", "rna", "iupac", "protein"] = "dna",
         on_invalid: OnInvalid = "error",
+        max_length: int | None = None,
+        on_long: OnLong = "error",
         train_size: int | None = None,
-        val_size: int | None = None,
-        test_size: int | None = None,
+        val_size: int | float | None = None,
+        test_size: int | float | None = None,
+        split_by: str = "content",
+        split_identity: float = 0.97,
         batch_size: int = 64,
         pairs: int | None = 1024,
         nwa_batch_size: int = NWA_BATCH_SIZE,
@@ -106,26 +135,48 @@ class NWADataModule(LightningDataModule):
                 f"pairs: expected at least the {block * (block - 1) // 2} pairs of the {block} sequences that feed the NWA "
                 f"term (nwa_batch_size), found {pairs}; ask for more pairs or fewer nwa_batch_size"
             )
-        # Read here and not in setup(): the model is built from the longest length before setup() runs.
-        self.sequences: Sequences = load_sequences(data, ALPHABETS[alphabet], on_invalid=on_invalid)
-        self.sizes: dict[str, Any] = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
-        self.vocabulary = ALPHABETS[alphabet].size
-        self.alphabet = ALPHABETS[alphabet]
+        if num_workers < 0:
+            raise InputError(f"num_workers: expected 0 for none or a number of processes, found {num_workers}")
+        # Made here and not in setup(): the model is built from the longest length before setup() runs.
+        self.reads = ReadSets(
+            data=data,
+            test_data=test_data,
+            alphabet=alphabet,
+            on_invalid=on_invalid,
+            max_length=max_length,
+            on_long=on_long,
+            seed=seed,
+            train_size=train_size,
+            val_size=val_size,
+            test_size=test_size,
+            split_by=split_by,
+            split_identity=split_identity,
+        )
+        self.alphabet = self.reads.letters
+        self.vocabulary = self.alphabet.size
         check_scores(self.max_length, **self.scores._asdict(), kind=nwa_kind)
-        self._split: Split | None = None
         self._random_state: dict[str, Any] | None = None
 
     @property
     def max_length(self) -> int:
-        """Bases of the longest sequence in the file; what models are built for."""
-        return self.sequences.max_length
+        """Bases of the longest sequence that models are built for."""
+        return self.reads.longest
+
+    @property
+    def sequences(self) -> Sequences:
+        """Every sequence of the file, in its order, duplicates included."""
+        return self.reads.sequences
 
     @property
     def split(self) -> Split:
         """The three disjoint sets, cut on first use."""
-        if self._split is None:
-            self._split = split_sequences(self.sequences, seed=self.seed, **self.sizes)
-        return self._split
+        return self.reads.split
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training batches of each process that see each training sequence about once."""
+        train = len(self.split.train)
+        return max(1, train // (min(self.batch_size, train) * self._world_size))
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
         """Endlessly fresh batches; an epoch has as many as it takes to see each training sequence about once."""
@@ -141,8 +192,7 @@ class NWADataModule(LightningDataModule):
             alphabet=self.alphabet,
             max_length=self._width,
         )
-        steps = max(1, len(self.split.train) // (dataset.batch_size * self._world_size))
-        return self._loader(dataset, steps, first=self._next_step, num_workers=self.num_workers)
+        return self._loader(dataset, self.steps_per_epoch, first=self._next_step, num_workers=self.num_workers)
 
     def _next_step(self, after_epochs: int) -> int:
         """Number of the coming training step; a resumed run takes up its random numbers here, just before the step."""
@@ -155,15 +205,45 @@ class NWADataModule(LightningDataModule):
         return done
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the random number generators."""
-        return {"random": random_state()}
+        """The states of the random number generators, and what the model was trained on; plain values and tensors."""
+        model = type(self.trainer.lightning_module) if self.trainer is not None else None
+        return {
+            "random": random_state(),
+            "trained_on": {
+                **self.reads.description,
+                "batches": self._batch_arguments(),
+                "model": None if model is None else f"{model.__module__}.{model.__qualname__}",
+                "versions": package_versions(),
+            },
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the states of the random number generators until training goes on.
+        """Go on with the data of a checkpoint.
 
-        With several processes they are left alone: those of the first one, which wrote the checkpoint, are not the others'.
+        The states of the random number generators are kept until training goes on. With several processes they are left
+        alone: those of the first one, which wrote the checkpoint, are not the others'.
+
+        Raises:
+            InputError: If these are other data; the message says both sides.
         """
         self._random_state = state_dict["random"] if self._world_size == 1 else None
+        known = state_dict.get("trained_on")
+        if known is None:
+            rank_zero_warn("The checkpoint does not say what data it was trained on, so they cannot be compared.")
+            return
+        stage = STAGES[self.trainer.state.fn] if self.trainer is not None else "fit"  # type: ignore[index]
+        if stage == "fit":
+            check_arguments(known["batches"], self._batch_arguments(), MATRIX_ARGUMENTS)
+        self.reads = self.reads.adopt(known, stage)
+        if stage == "test":
+            source = self.reads.test_data or f"{self.reads.data} (its test set)"
+            rank_zero_info(f"test: {len(self.reads.test):,} reads of {source}")
+
+    def _batch_arguments(self) -> dict[str, Any]:
+        """Arguments of the training batches, in plain values."""
+        named = ("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "fixed_width")
+        augment = None if self.augment is None else asdict(self.augment)
+        return {**{name: getattr(self, name) for name in named}, **self.scores._asdict(), "augment": augment}
 
     def val_dataloader(self) -> DataLoader[PairBatch]:
         """All pairs within groups of ``val_group``."""
@@ -171,7 +251,7 @@ class NWADataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[PairBatch]:
         """All pairs within groups of ``test_group``."""
-        return self._fixed(self.split.test, self.test_group)
+        return self._fixed(self.reads.test, self.test_group)
 
     def predict_dataloader(self) -> DataLoader[PairBatch]:
         """Every sequence of the file, duplicates included, in its order and without pairs."""
@@ -179,7 +259,9 @@ class NWADataModule(LightningDataModule):
         return self._loader(dataset, -(-len(dataset) // self._world_size))
 
     def _fixed(self, sequences: Sequences, group: int) -> DataLoader[PairBatch]:
-        dataset = FixedPairs(sequences, group=group, all_pairs=self.all_pairs, max_length=self._width)
+        dataset = FixedPairs(
+            sequences, group=group, all_pairs=self.all_pairs, max_length=self._width, processes=self._world_size
+        )
         return self._loader(dataset, -(-len(dataset) // self._world_size))
 
     def _loader(

@@ -75,50 +75,71 @@ class DrawnPairs(Dataset[PairBatch]):
 class FixedPairs(Dataset[PairBatch]):
     """The same batches every time: all pairs within consecutive groups, or all pairs of all sequences.
 
-    A number past the end gives a batch without pairs, so that every process of a distributed run takes equally many
-    steps and no pair counts twice.
+    Every process of a distributed run takes equally many steps. Where the batches do not come out even, the pairs of one
+    of them are shared out among several, so that no pair counts twice and no batch is without pairs. Only if there are
+    fewer pairs than processes, a number past the end gives a batch without pairs.
 
     Args:
         sequences: The validation or test set.
         group: Sequences per group.
         all_pairs: Also the pairs across groups, each in one batch with both groups.
         max_length: As in ``DrawnPairs``.
+        processes: That share the batches.
     """
 
     #: Batches to hold in memory after they were first made: enough for a validation set, little for a large one.
     KEPT = 16
 
-    def __init__(self, sequences: Sequences, *, group: int, all_pairs: bool, max_length: int | None = None) -> None:
+    def __init__(
+        self,
+        sequences: Sequences,
+        *,
+        group: int,
+        all_pairs: bool,
+        max_length: int | None = None,
+        processes: int = 1,
+    ) -> None:
         self.sequences = sequences
         self.max_length = max_length
         self.kept: dict[int, PairBatch] = {}
         starts = range(0, len(sequences), group)
         groups = [np.arange(start, min(start + group, len(sequences))) for start in starts]
-        self.blocks = [(one, one) for one in groups]
+        blocks = [(one, one) for one in groups if len(one) > 1]  # one sequence makes no pair
         if all_pairs:
-            self.blocks += [(one, two) for k, one in enumerate(groups) for two in groups[k + 1 :]]
+            blocks += [(one, two) for k, one in enumerate(groups) for two in groups[k + 1 :]]
+        parts = 1 + -len(blocks) % processes
+        # Number of the block, and which of how many parts of it.
+        self.batches = [(number, 0, 1) for number in range(len(blocks))]
+        if parts > 1 and len(_pairs_of(*blocks[0])) >= parts:
+            self.batches[:1] = [(0, part, parts) for part in range(parts)]
+        self.blocks = blocks
 
     def __len__(self) -> int:
-        return len(self.blocks)
+        return len(self.batches)
 
     def __getitem__(self, number: int) -> PairBatch:
-        if number >= len(self.blocks):
+        if number >= len(self.batches):
             return self._batch(np.arange(2), np.empty((0, 2), dtype=np.int64))
         if number in self.kept:
             return self.kept[number]
-        one, two = self.blocks[number]
-        if one is two:
-            batch = self._batch(one, block_first_pairs(len(one), 0).copy())
-        else:
-            first, second = np.meshgrid(np.arange(len(one)), len(one) + np.arange(len(two)), indexing="ij")
-            pairs = np.stack([first.ravel(), second.ravel()], axis=1)
-            batch = self._batch(np.concatenate([one, two]), pairs)
+        block, part, parts = self.batches[number]
+        one, two = self.blocks[block]
+        pairs = np.array_split(_pairs_of(one, two), parts)[part]
+        batch = self._batch(one if one is two else np.concatenate([one, two]), pairs)
         if number < self.KEPT:
             self.kept[number] = batch
         return batch
 
     def _batch(self, rows: NDArray[np.int64], pairs: NDArray[np.int64]) -> PairBatch:
         return pair_batch(self.sequences.take(rows), pairs, nwa_batch_size=0, max_length=self.max_length)
+
+
+def _pairs_of(one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``(P, 2)``: all pairs within a group, or those of one group with another, whose rows follow."""
+    if one is two:
+        return block_first_pairs(len(one), 0).copy()
+    first, second = np.meshgrid(np.arange(len(one)), len(one) + np.arange(len(two)), indexing="ij")
+    return np.stack([first.ravel(), second.ravel()], axis=1)
 
 
 class SingleSequences(Dataset[PairBatch]):
@@ -133,5 +154,6 @@ class SingleSequences(Dataset[PairBatch]):
         return -(-len(self.sequences) // self.batch_size)
 
     def __getitem__(self, number: int) -> PairBatch:
-        rows = np.arange(len(self.sequences))[number * self.batch_size : (number + 1) * self.batch_size]
+        start = number * self.batch_size
+        rows = np.arange(min(start, len(self.sequences)), min(start + self.batch_size, len(self.sequences)))
         return pair_batch(self.sequences.take(rows), np.empty((0, 2), dtype=np.int64), max_length=self.max_length)

@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
+from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.encoders.checks import at_least_one, halved, odd
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import DNA
 
@@ -44,7 +45,8 @@ class CNNED(Encoder):
         super().__init__(max_length, embedding_dim, vocabulary)
         if pooling not in ("max", "average"):
             raise InputError(f"pooling: expected max or average, found {pooling!r}; name one of them")
-        at_least_one(layers=layers)
+        at_least_one(channels=channels, layers=layers)
+        odd(kernel_size=kernel_size)
         length = halved(max_length, layers)
         self.one_hot = OneHot(vocabulary)
         blocks: list[nn.Module] = []

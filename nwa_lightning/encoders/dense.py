@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one
+from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.encoders.checks import at_least_one
 from nwa_lightning.sequences.alphabet import DNA
 
 
@@ -23,7 +24,7 @@ class MLPEncoder(Encoder):
         hidden_dim: Between the layers.
 
     Raises:
-        InputError: If there are no layers.
+        InputError: If a number does not fit.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class MLPEncoder(Encoder):
         hidden_dim: int = 100,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        at_least_one(layers=layers)
+        at_least_one(layers=layers, hidden_dim=hidden_dim)
         self.one_hot = OneHot(vocabulary)
         sizes = [max_length * self.one_hot.letters, *(hidden_dim for _ in range(layers - 1)), embedding_dim]
         blocks: list[nn.Module] = []

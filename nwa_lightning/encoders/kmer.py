@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.encoders.checks import at_least, at_least_one
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER
 
@@ -32,11 +33,13 @@ class KmerEncoder(Encoder):
     def __init__(
         self, max_length: int, embedding_dim: int | None = 128, vocabulary: int = DNA.size, k: int = 4
     ) -> None:
+        at_least(FIRST_LETTER + 1, vocabulary=vocabulary)
+        at_least_one(embedding_dim=embedding_dim, k=k)
         letters = vocabulary - FIRST_LETTER
-        if k < 1 or letters**k > MOST_KMERS:
+        # The first look at k spares a power of millions of digits.
+        if k > MOST_KMERS.bit_length() or letters**k > MOST_KMERS:
             raise InputError(
-                f"k: expected at least 1 and at most {MOST_KMERS:,} k-mers of {letters} letters, found {k}; give another "
-                f"number"
+                f"k: expected at most {MOST_KMERS:,} k-mers of {letters} letters, found {k}; give a smaller number"
             )
         kmers = letters**k
         super().__init__(max_length, kmers if embedding_dim is None else embedding_dim, vocabulary)

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
+from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.encoders.checks import at_least_one, halved, multiple_of_heads, odd
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER, PADDING
 
@@ -27,7 +28,7 @@ class NeuroSEEDCNN(Encoder):
         kernel_size: Of every convolution, in positions; odd.
 
     Raises:
-        InputError: If there are no layers, or too many for the length.
+        InputError: If a number does not fit.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class NeuroSEEDCNN(Encoder):
         kernel_size: int = 3,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        at_least_one(layers=layers)
+        at_least_one(channels=channels, layers=layers)
+        odd(kernel_size=kernel_size)
         length = halved(max_length + 1, layers)
         self.letters = nn.Embedding(vocabulary, channels, padding_idx=PADDING)
         blocks: list[nn.Module] = []
@@ -97,11 +99,8 @@ class NeuroSEEDTransformer(Encoder):
         window: int | None = None,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        at_least_one(max_length=max_length, segment=segment, layers=layers, heads=heads, window=window)
-        if hidden_dim < 1 or hidden_dim % heads:
-            raise InputError(
-                f"hidden_dim: expected a positive multiple of the {heads} heads, found {hidden_dim}; change one of them"
-            )
+        at_least_one(segment=segment, layers=layers, heads=heads, feedforward_dim=feedforward_dim, window=window)
+        multiple_of_heads(heads, hidden_dim)
         if positions not in ("learnt", "sinusoidal"):
             raise InputError(f"positions: expected learnt or sinusoidal, found {positions!r}; name one of them")
         self.segment = segment

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one
+from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.encoders.checks import at_least_one
 from nwa_lightning.sequences.alphabet import DNA, PADDING
 
 
@@ -22,7 +23,7 @@ class GRUEncoder(Encoder):
         layers: Number of recurrent layers.
 
     Raises:
-        InputError: If there are no layers.
+        InputError: If a number does not fit.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class GRUEncoder(Encoder):
         layers: int = 1,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        at_least_one(layers=layers)
+        at_least_one(hidden_dim=hidden_dim, layers=layers)
         self.one_hot = OneHot(vocabulary)
         self.features = nn.GRU(self.one_hot.letters, hidden_dim, layers, batch_first=True)
         self.readout = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, embedding_dim))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
+from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.encoders.checks import at_least_one, halved, odd
 from nwa_lightning.sequences.alphabet import DNA
 
 
@@ -27,7 +28,7 @@ class ResidualCNN(Encoder):
         blocks: Residual blocks per stage, of two convolutions with kernels of 3.
 
     Raises:
-        InputError: If there are no stages, or too many for the length.
+        InputError: If a number does not fit.
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class ResidualCNN(Encoder):
         blocks: int = 1,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        at_least_one(stages=stages)
+        at_least_one(channels=channels, stem_stride=stem_stride, stages=stages, blocks=blocks)
+        odd(stem_kernel=stem_kernel)
         length = halved(max_length // stem_stride + 1, stages - 1, "stages - 1")
         self.one_hot = OneHot(vocabulary)
         layers: list[nn.Module] = [_convolution(self.one_hot.letters, channels, stem_kernel, stem_stride)]

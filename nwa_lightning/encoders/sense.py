@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from nwa_lightning.encoders.base import Encoder, OneHot, at_least_one, halved
+from nwa_lightning.encoders.base import Encoder, OneHot
+from nwa_lightning.encoders.checks import at_least_one, halved, odd
 from nwa_lightning.sequences.alphabet import DNA
 
 
@@ -26,7 +27,7 @@ class SENSE(Encoder):
         kernel_size: Of every convolution, in positions; odd.
 
     Raises:
-        InputError: If there are no layers, or too many for the length.
+        InputError: If an argument does not fit.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class SENSE(Encoder):
         kernel_size: int = 5,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
-        at_least_one(layers=layers)
+        at_least_one(channels=channels, layers=layers)
+        odd(kernel_size=kernel_size)
         length = halved(max_length, layers)
         self.one_hot = OneHot(vocabulary)
         sizes = [self.one_hot.letters, *(channels * layer for layer in range(1, layers + 1))]

@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.encoders.build import as_encoder
+from nwa_lightning.encoders.checks import above_zero, at_least, at_least_one
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance, suitable_power
 from nwa_lightning.models.losses import (
@@ -39,6 +41,12 @@ from nwa_lightning.sequences.alphabet import SOS
 #: Names by which the command line knows the optimizers.
 OptimizerName = Literal["muon", "radam"]
 
+#: Names by which the command line knows the schedules.
+ScheduleName = Literal["cosine", "inverse_sqrt"]
+
+#: Of so many steps ``warmup`` is a fraction where a run has no known end.
+STEPS_WITHOUT_END: Final = 10_000
+
 #: Published settings that differ from the defaults of ``EditDistanceModel``.
 PUBLISHED: Final[dict[str, Any]] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1, "nwa_every": 1}
 
@@ -53,7 +61,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
     ``spearman`` under ``val/`` and ``test/``.
 
     Args:
-        encoder: From tokens to embeddings.
+        encoder: From tokens to embeddings. A checkpoint gives its ``spec`` instead, from which it is built again.
         nwa_weight: lambda, the weight of the NWA term; auto keeps the term at a tenth of the encoder loss; null trains
             without it.
         nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
@@ -61,8 +69,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_head_options: Sizes of the decoder, as in ``NWAHead``.
         lr: Highest learning rate of the encoder and the distance.
         nwa_lr: Highest learning rate of the NWA head; published are 0.001, with RAdam.
-        schedule: What follows the linear warm-up: half a cosine down to 0, or the paper's 1/sqrt.
-        warmup: Fraction of all steps spent on the warm-up.
+        schedule: What follows the linear warm-up: half a cosine down to 0, which needs a run with an end, or the paper's 1/sqrt.
+        warmup: Fraction of all steps spent on the warm-up; in a run without a known end, of 10,000 steps.
         homologous: K, the most edits between homologous sequences, for ``rmse_homologous``.
         distance: Of the embeddings, as a fraction of the length: see ``nwa_lightning.distances``.
         loss: squared or absolute error as a fraction of the length, chi_square or poisson regression of the edits, or
@@ -78,8 +86,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         optimizer: muon, which learns in fewer steps (see ``nwa_lightning.muon``), or radam, as published.
 
     Raises:
-        InputError: If there is no such distance, loss or optimizer, the radius is not between 0 and 1, the power is less
-            than 1, or the part of the model does not return such features.
+        InputError: If a number is out of its range, there is no such distance, loss, schedule or optimizer, the encoder
+            cannot be built again, or the part of the model does not return such features.
     """
 
     def __init__(
@@ -91,7 +99,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_head_options: HeadOptions | None = None,
         lr: float = 0.01,
         nwa_lr: float = 0.01,
-        schedule: Literal["cosine", "inverse_sqrt"] = "cosine",
+        schedule: ScheduleName = "cosine",
         warmup: float = 0.1,
         homologous: int = 40,
         distance: DistanceName = "hyperbolic",
@@ -105,10 +113,19 @@ class EditDistanceModel(NWAMixin, LightningModule):
         for name, value, known in (
             ("distance", distance, DISTANCES),
             ("loss", loss, get_args(LossName)),
+            ("schedule", schedule, get_args(ScheduleName)),
             ("optimizer", optimizer, get_args(OptimizerName)),
         ):
             if value not in known:
                 raise InputError(f"{name}: expected one of {', '.join(known)}, found {value!r}; name one of them")
+        at_least_one(nwa_every=nwa_every, nwa_channels=nwa_channels)
+        at_least(0, homologous=homologous)
+        above_zero(nwa_temperature=nwa_temperature, lr=lr, nwa_lr=nwa_lr)
+        if not 0 <= warmup <= 1:
+            raise InputError(f"warmup: expected a fraction from 0 to 1, found {warmup}; give one such as 0.1")
+        encoder = as_encoder(encoder)
+        power = suitable_power(encoder.embedding_dim) if power is None else power
+        hyperbolic = HyperbolicDistance(radius, power)  # also where it is not used, to check the two numbers
         super().__init__(
             nwa_embedding_dim=encoder.embedding_dim if nwa_features is None else nwa_channels,
             nwa_max_length=encoder.max_length,
@@ -121,10 +138,10 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.save_hyperparameters(ignore="encoder")  # a module has no place among plain hyper-parameters
         if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
             self.save_hyperparameters()
+        else:
+            self.save_hyperparameters({"encoder": encoder.spec if isinstance(encoder, Encoder) else None})
         self.encoder = encoder
-        if power is None:
-            power = suitable_power(encoder.embedding_dim)
-        self.distance = HyperbolicDistance(radius, power) if distance == "hyperbolic" else DISTANCES[distance]()
+        self.distance = hyperbolic if distance == "hyperbolic" else DISTANCES[distance]()
         self.loss = loss
         self.length = encoder.max_length
         self.lr = lr
@@ -232,8 +249,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         groups = self.nwa_param_groups(lr=self.lr, nwa_lr=self.nwa_lr)
         # foreach: a third of the time of the default loop over parameters, on the CPU too
         optimizer = Muon(groups) if self.optimizer == "muon" else torch.optim.RAdam(groups, foreach=True)
-        total = self.trainer.estimated_stepping_batches
-        steps = 10_000 if math.isinf(total) else int(total)
+        steps = self._steps_of_the_run()
         warmup = max(1, round(self.warmup * steps))
         factor: Any = (
             partial(cosine_factor, warmup=warmup, total=steps)
@@ -241,6 +257,21 @@ class EditDistanceModel(NWAMixin, LightningModule):
             else partial(inverse_sqrt_factor, warmup=warmup)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+    def _steps_of_the_run(self) -> int:
+        """Steps until the end of training; where there is none, those that the warm-up is a fraction of."""
+        total = self.trainer.estimated_stepping_batches
+        if 0 <= total < math.inf:
+            return int(total)
+        if self.schedule == "cosine":
+            found = "neither max_steps nor max_epochs; set one of them"
+            if total < 0:  # what Lightning says of epochs of a loader that does not know its length
+                found = "epochs of unknown length; set max_steps"
+            raise InputError(
+                f"schedule: expected a run with an end for the cosine, found {found} (--trainer.max_steps) or choose "
+                f"inverse_sqrt"
+            )
+        return STEPS_WITHOUT_END
 
 
 def predictor(model: EditDistanceModel) -> Callable[[PairBatch], Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 from pathlib import Path
@@ -14,7 +13,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.encoders.build import build_encoder, import_class, one_line
 from nwa_lightning.errors import InputError
+from nwa_lightning.models.checkpoint import read_checkpoint
 from nwa_lightning.models.distances import DISTANCES
 from nwa_lightning.models.edit_distance import EditDistanceModel
 from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS
@@ -28,10 +29,10 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
     """Write the encoder of a checkpoint of ``nwa fit``, without the NWA head, and print what was written.
 
     ``encoder.safetensors`` holds the weights. ``config.json`` holds the class of the encoder and its arguments, the codes
-    of the letters and the learnt distance. ``encoder.pt2`` is a program for ``torch.export.load`` from
-    ``(U, max_length + 1)`` int64 tokens, for any U, to ``(U, m)`` embeddings.
+    of the letters, the learnt distance and, where the checkpoint says so, what it was trained on. ``encoder.pt2`` is a
+    program for ``torch.export.load`` from ``(U, max_length + 1)`` int64 tokens, for any U, to ``(U, m)`` embeddings.
 
-    Where the encoder of a model is no ``Encoder``, it cannot be built without that model: ``config.json`` then holds the
+    Where the encoder has no ``Encoder.spec``, it cannot be built without the model: ``config.json`` then holds the
     hyper-parameters of the model, and there is no ``encoder.pt2``.
 
     Args:
@@ -42,32 +43,45 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
     Raises:
         InputError: If the checkpoint cannot be used, or the folder cannot be written.
     """
-    hyper_parameters, state = _read_checkpoint(checkpoint)
+    saved = read_checkpoint(checkpoint)
+    hyper_parameters, state = saved.get("hyper_parameters"), saved["state_dict"]
+    if not hyper_parameters:
+        raise InputError(
+            f"{checkpoint}: expected the hyper-parameters of the model, found none; call self.save_hyperparameters() in its "
+            f"__init__ and train again"
+        )
     weights = _below("encoder", state)
-    if not weights:
+    spec = hyper_parameters.get("encoder")
+    known = isinstance(spec, dict) and "class_path" in spec
+    if not weights and not known:  # a known encoder may have none
         raise InputError(
             f"{checkpoint}: expected the weights of a submodule named encoder, found none; give the encoder of the model "
             f"that name"
         )
     files: dict[str, bytes] = {}
     config: dict[str, Any] = {"package": "nwa-lightning", "version": version}
-    missing = "the checkpoint does not tell how to build its encoder, which is no nwa_lightning.Encoder"
-    spec = hyper_parameters.get("encoder")
-    if isinstance(spec, dict) and "class_path" in spec:
-        encoder = _build_encoder(spec, weights, checkpoint)
+    world = saved.get("NWADataModule", {}).get("world")
+    if world:
+        config["trained_on"] = world
+    missing = (
+        "the checkpoint does not tell how to build its encoder, which is no nwa_lightning.Encoder, or whose class cannot be "
+        "imported, or an argument of which is no plain value"
+    )
+    if known:
+        encoder = _trained_encoder(spec, weights, checkpoint)
         config |= {
             "encoder": {"class_path": spec["class_path"], "init_args": spec.get("init_args", {})},
             "max_length": encoder.max_length,
             "embedding_dim": encoder.embedding_dim,
-            "tokens": {"padding": PADDING, "sos": SOS, "letters": _letters(encoder.vocabulary)},
+            "tokens": {"padding": PADDING, "sos": SOS, "letters": _letters(encoder.vocabulary, world)},
         }
-        if issubclass(_import_class(str(hyper_parameters.get("_class_path")), checkpoint), EditDistanceModel):
+        if _is_edit_distance_model(hyper_parameters, state, checkpoint):
             name = hyper_parameters.get("distance", "hyperbolic")
             config["distance"] = _describe_distance(name, _below("distance", state), encoder.max_length, checkpoint)
         try:
             files[PROGRAM] = _program(encoder)
         except Exception as error:  # torch.export raises what tracing somebody's forward leads to
-            missing = f"torch.export cannot trace {type(encoder).__name__} ({_one_line(error)})"
+            missing = f"torch.export cannot trace {type(encoder).__name__} ({one_line(error)})"
     else:
         config["hyper_parameters"] = hyper_parameters
     files[CONFIG] = f"{json.dumps(config, indent=2, default=str)}\n".encode()
@@ -101,7 +115,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f"{folder}: expected {CONFIG} and {WEIGHTS} as `nwa export` writes them, found neither or a damaged one "
-            f"({_one_line(error)}); export the checkpoint again"
+            f"({one_line(error)}); export the checkpoint again"
         ) from None
     spec = config.get("encoder") if isinstance(config, dict) else None
     if not isinstance(spec, dict) or "class_path" not in spec:
@@ -109,31 +123,7 @@ def load_encoder(folder: str | Path) -> Encoder:
             f"{path}: expected the class of the encoder, found none; build the encoder by your own code and load {WEIGHTS} "
             f"into it"
         )
-    return _build_encoder(spec, weights, path)
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Hyper-parameters and state of a Lightning checkpoint."""
-    if not path.is_file():
-        raise InputError(
-            f"--ckpt_path {path}: expected a checkpoint, found no such file; name one that `nwa fit` wrote"
-        )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises what the bytes lead to
-        raise InputError(
-            f"{path}: expected a checkpoint of tensors and plain values, found another file ({_one_line(error)}); name one "
-            f"that `nwa fit` wrote"
-        ) from None
-    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict):
-        raise InputError(f"{path}: expected a Lightning checkpoint, found no state_dict; name one that `nwa fit` wrote")
-    if not checkpoint.get("hyper_parameters"):
-        raise InputError(
-            f"{path}: expected the hyper-parameters of the model, found none; call self.save_hyperparameters() in its "
-            f"__init__ and train by `nwa fit`"
-        )
-    return checkpoint["hyper_parameters"], state
+    return _trained_encoder(spec, weights, path)
 
 
 def _below(module: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,41 +132,37 @@ def _below(module: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _build_encoder(spec: dict[str, Any], weights: dict[str, Tensor], source: Path) -> Encoder:
-    class_path = str(spec["class_path"])
-    found = _import_class(class_path, source)
-    if not issubclass(found, Encoder):
-        raise InputError(
-            f"{source}: expected a subclass of nwa_lightning.Encoder, found {class_path}; derive it from Encoder"
-        )
+def _trained_encoder(spec: dict[str, Any], weights: dict[str, Tensor], source: Path) -> Encoder:
+    encoder = build_encoder(spec, source)
     try:
-        encoder = found(**spec.get("init_args", {}))
         encoder.load_state_dict(weights)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except RuntimeError as error:
         raise InputError(
-            f"{source}: expected arguments and weights of {class_path}, found others ({_one_line(error)}); use the "
-            f"version of the class that was trained"
+            f"{source}: expected weights of {spec['class_path']}, found others ({one_line(error)}); use the version of the "
+            f"class that was trained"
         ) from None
     return encoder.eval()
 
 
-def _import_class(class_path: str, source: Path) -> type:
-    module, _, name = class_path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        found = None
-    if not isinstance(found, type):
-        raise InputError(
-            f"{source}: expected a class that can be imported, found {class_path}; run where its module is on the path "
-            f"(PYTHONPATH)"
-        )
-    return found
+def _is_edit_distance_model(hyper_parameters: dict[str, Any], state: dict[str, Tensor], source: Path) -> bool:
+    """Whether the model has one of our distances; a model that was made in Python does not say its class."""
+    class_path = hyper_parameters.get("_class_path")
+    if class_path is None:
+        return str(hyper_parameters.get("distance")) in DISTANCES and "distance.scale" in state
+    return issubclass(import_class(str(class_path), source), EditDistanceModel)
 
 
-def _letters(vocabulary: int) -> dict[str, int] | None:
-    """Codes of the letters; of equally large alphabets together (T and U are one code); None for an unknown size."""
-    known = [alphabet.letters for alphabet in ALPHABETS.values() if alphabet.size == vocabulary]
+def _letters(vocabulary: int, world: dict[str, Any] | None) -> dict[str, int] | None:
+    """Codes of the letters of the alphabet that the model was trained with.
+
+    Where the checkpoint does not say which, those of all alphabets of that size (T and U are one code); None without any.
+    """
+    trained = ALPHABETS.get(str((world or {}).get("alphabet")))
+    known = [
+        alphabet.letters
+        for alphabet in ([trained] if trained else ALPHABETS.values())
+        if trained or alphabet.size == vocabulary
+    ]
     return {letter: code for letters in known for code, letter in enumerate(letters, FIRST_LETTER)} or None
 
 
@@ -203,8 +189,3 @@ def _program(encoder: Encoder) -> bytes:
     file = io.BytesIO()
     torch.export.save(program, file)
     return file.getvalue()
-
-
-def _one_line(error: Exception) -> str:
-    """The first two lines of a message as one: the first alone may only say where something failed."""
-    return " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from nwa_lightning.errors import InputError
+from nwa_lightning.encoders.checks import at_least_one, multiple_of_heads
 
 
 class HeadOptions(TypedDict, total=False):
@@ -53,7 +53,7 @@ class NWAHead(nn.Module):
         feedforward_dim: int = 1024,
     ) -> None:
         super().__init__()
-        _at_least_one(
+        at_least_one(
             embedding_dim=embedding_dim,
             max_length=max_length,
             heads=heads,
@@ -61,11 +61,7 @@ class NWAHead(nn.Module):
             feedforward_dim=feedforward_dim,
         )
         hidden = -(-embedding_dim // (2 * heads)) * heads if hidden_dim is None else hidden_dim
-        if hidden < 1 or hidden % heads:
-            raise InputError(
-                f"hidden_dim: expected a positive multiple of the {heads} heads, found {hidden}; change one of them, or leave "
-                f"it out"
-            )
+        multiple_of_heads(heads, hidden)
         self.max_length = max_length
         self.heads = heads
         self.expand = nn.Linear(embedding_dim, (max_length + 1) * hidden)
@@ -138,7 +134,7 @@ class FeatureHead(nn.Module):
 
     def __init__(self, channels: int, max_length: int) -> None:
         super().__init__()
-        _at_least_one(channels=channels, max_length=max_length)
+        at_least_one(channels=channels, max_length=max_length)
         self.channels = channels
         self.max_length = max_length
         hidden = max(1, channels // 2)
@@ -219,9 +215,3 @@ def _pooled(values: Tensor, size: int) -> Tensor:
     for step in range(1, whole // size + 2):
         pooled = torch.maximum(pooled, values.index_select(1, torch.minimum(starts + step, last)))
     return pooled
-
-
-def _at_least_one(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < 1:
-            raise InputError(f"{name}: expected at least 1, found {value}")

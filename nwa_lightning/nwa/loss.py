@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from nwa_lightning.encoders.checks import at_least_one
 from nwa_lightning.errors import InputError
 from nwa_lightning.nwa.functional import nw_target, row_jsd
 from nwa_lightning.nwa.heads import FeatureHead, HeadOptions, NWAHead
@@ -88,10 +90,13 @@ class NWALoss(nn.Module):
     ) -> None:
         super().__init__()
         check_weight(weight)
-        if not temperature > 0:
+        if not 0 < temperature < math.inf:
             raise InputError(f"temperature: expected a number above 0, found {temperature}; give one such as 1.0")
-        if every < 1:
-            raise InputError(f"every: expected at least 1 step, found {every}")
+        if not every >= 1 or every % 1:
+            raise InputError(f"every: expected at least 1 step, found {every}; give a whole number")
+        if head not in ("decoder", "features"):
+            raise InputError(f"head: expected decoder or features, found {head!r}; name one of them")
+        at_least_one(embedding_dim=embedding_dim, max_length=max_length)
         if head == "features" and head_options:
             raise InputError("head_options: expected none with features, which have no decoder; leave them out")
         self.weight = weight

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from nwa_lightning.errors import InputError
 
 #: Coefficients of the polynomial of Jordan et al., and how often it is applied.
 _FIRST, _THIRD, _FIFTH = 3.4445, -4.7750, 2.0315
@@ -33,7 +36,7 @@ class Muon(Optimizer):
         betas: Of Adam.
 
     Raises:
-        ValueError: If a number is out of its range.
+        InputError: If a number is out of its range.
     """
 
     def __init__(
@@ -43,11 +46,24 @@ class Muon(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
-        if lr < 0:
-            raise ValueError(f"Expected lr to be at least 0 but got {lr}.")
-        if not all(0 <= share < 1 for share in (momentum, *betas)):
-            raise ValueError(f"Expected momentum and betas in [0, 1) but got {momentum} and {betas}.")
         super().__init__(params, {"lr": lr, "momentum": momentum, "betas": betas})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with numbers of their own where the group names some.
+
+        Raises:
+            InputError: If a number is out of its range.
+        """
+        numbers = {**self.defaults, **param_group}
+        lr, momentum, betas = numbers["lr"], numbers["momentum"], numbers["betas"]
+        if not 0 <= lr < math.inf:
+            raise InputError(f"lr: expected at least 0, found {lr}; give a positive learning rate")
+        if not all(0 <= factor < 1 for factor in (momentum, *betas)):
+            raise InputError(
+                f"momentum, betas: expected numbers from 0 to below 1, found {momentum} and {betas}; give some such as 0.95 "
+                f"and (0.9, 0.999)"
+            )
+        super().add_param_group(param_group)
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -30,13 +30,13 @@ class Alphabet:
 
     name: str
     letters: str
-    _code_of_byte: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
+    _code_of_byte: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        table = np.full(256, PADDING, dtype=np.uint8)
+        table = bytearray([PADDING]) * 256
         for code, letter in enumerate(self.letters, start=FIRST_LETTER):
             table[ord(letter.upper())] = table[ord(letter.lower())] = code
-        object.__setattr__(self, "_code_of_byte", table)
+        object.__setattr__(self, "_code_of_byte", bytes(table))
 
     @property
     def size(self) -> int:
@@ -56,15 +56,13 @@ class Alphabet:
             InputError: At the first letter that is not in the alphabet; the message names the letter and its position.
         """
         # Whatever is not ASCII becomes "?", which is in no alphabet; the message below shows the letter itself.
-        codes: NDArray[np.uint8] = self._code_of_byte[
-            np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)
-        ]
-        if codes.size and not codes.all():
-            position = int(np.argmin(codes))
+        codes = sequence.encode("ascii", "replace").translate(self._code_of_byte)
+        position = codes.find(PADDING)
+        if position >= 0:
             raise InputError(
                 f"position {position + 1}: expected one of {self.letters} ({self.name}), found {sequence[position]!r}"
             )
-        return codes
+        return np.frombuffer(codes, dtype=np.uint8)
 
     def decode(self, codes: NDArray[np.uint8]) -> str:
         """Turn codes into upper-case letters, leaving out padding and ``<sos>``."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nwa_lightning.errors import InputError
+from nwa_lightning.progress import counted
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
 from nwa_lightning.sequences.collection import Sequences
-from nwa_lightning.sequences.io import read_records
+from nwa_lightning.sequences.io import Record, read_records
+from nwa_lightning.sequences.packed import Packing
 from nwa_lightning.sequences.simulate.dna_storage import storage_strands
 from nwa_lightning.sequences.simulate.tree import evolve_tree
 
@@ -30,23 +31,34 @@ SIMULATED: Final = ("tree", "storage")
 #: Sequences and bases of a simulated set whose name gives no size; as many as in human16s.
 STANDARD_SIZE: Final = (9200, 150)
 
+#: Bytes of a file that takes some seconds to read.
+_WORTH_A_BAR: Final = 50_000_000
+
 #: Noisy copies of each strand in the set ``storage``.
 STORAGE_COPIES: Final = 10
 
 
 def load_sequences(
-    source: str | Path, alphabet: Alphabet = DNA, *, on_invalid: OnInvalid = "error", minimum: int = 1
+    source: str | Path,
+    alphabet: Alphabet = DNA,
+    *,
+    on_invalid: OnInvalid = "error",
+    minimum: int = 1,
+    group: str | None = None,
 ) -> Sequences:
     """Read or make a built-in set by name, or read a file by path.
 
+    A file is read as a stream, so that the memory it takes is about that of its bases and names; a bar shows how far it is.
+
     Args:
-        source: A name in ``BUILT_IN``, one in ``SIMULATED`` with a size or without, or the path of a FASTA, FASTQ or
-            one-sequence-per-line file, compressed or not. The content tells the format, not the file's name. A string
+        source: A name in ``BUILT_IN``, one in ``SIMULATED`` with a size or without, or the path of a FASTA, FASTQ, CSV, TSV
+            or one-sequence-per-line file, compressed or not. The content tells the format, not the file's name. A string
             that is a name is never a path, and a ``Path`` is never a name: write ``./tree`` for the file ``tree``.
         alphabet: Letters that may occur, in upper or lower case.
         on_invalid: ``"error"`` stops at the first sequence with another letter; ``"drop"`` leaves such sequences out
             and warns once, with their number.
         minimum: How many sequences the caller needs.
+        group: Column of a table, or ``name=value`` in the headers of FASTA and FASTQ, to keep as ``Sequences.groups``.
 
     Returns:
         The sequences in the order of the file, duplicates included.
@@ -55,35 +67,40 @@ def load_sequences(
         InputError: If the file is missing, empty, damaged, holds a letter outside the alphabet, or too few sequences,
             or if the size of a simulated set cannot be had.
     """
-    codes: list[NDArray[np.uint8]] = []
-    names: list[str] = []
-    dropped: list[str] = []
-    path, records = _find(source)
-    for name, place, sequence in records:
-        if not sequence:
-            raise InputError(f"{path}: {place}: the sequence is empty; remove the record")
-        try:
-            codes.append(alphabet.encode(sequence))
-            names.append(name)
-        except InputError as error:
-            if on_invalid == "error":
-                raise InputError(
-                    f"{path}: {place}, {error}; choose another alphabet, or drop such sequences (on_invalid='drop')"
-                ) from None
-            dropped.append(place)
+    bases, labels, groups = Packing(), Packing(), Packing()
+    dropped = 0
+    first_dropped = ""
+    path, size = _find(source)
+    with counted(f"reading {source}", size, worth=size > _WORTH_A_BAR) as progress:
+        for name, place, sequence, value in _records(source, path, group, progress):
+            if not sequence:
+                raise InputError(f"{path}: {place}: the sequence is empty; remove the record")
+            try:
+                bases.add(alphabet.encode(sequence).tobytes())
+            except InputError as error:
+                if on_invalid == "error":
+                    raise InputError(
+                        f"{path}: {place}, {error}; choose another alphabet, or drop such sequences (on_invalid='drop')"
+                    ) from None
+                dropped += 1
+                first_dropped = first_dropped or place
+                continue
+            labels.add(name.encode())
+            if value is not None:
+                groups.add(value.encode())
     if dropped:
         warnings.warn(
-            f"{path}: dropped {len(dropped)} of {len(dropped) + len(codes)} sequences with letters outside "
-            f"{alphabet.letters}, the first at {dropped[0]}",
+            f"{path}: dropped {dropped} of {dropped + len(bases)} sequences with letters outside {alphabet.letters}, the "
+            f"first at {first_dropped}",
             stacklevel=2,
         )
-    if len(codes) < minimum:
-        raise InputError(f"{path}: expected at least {minimum} sequences, found {len(codes)}; give a larger file")
-    return Sequences.from_codes(codes, names)
+    if len(bases) < minimum:
+        raise InputError(f"{path}: expected at least {minimum} sequences, found {len(bases)}; give a larger file")
+    return Sequences(bases.packed(), labels.packed(), groups.packed() if group is not None else None)
 
 
-def _find(source: str | Path) -> tuple[str | Path, Iterator[tuple[str, str, str]]]:
-    """What to call the source in messages, and its records as ``_records`` yields them."""
+def _find(source: str | Path) -> tuple[str | Path, int]:
+    """What to call the source in messages, and the bytes of its file; 0 for a set that is made."""
     kind, colon, _ = source.partition(":") if isinstance(source, str) else ("", "", "")
     if kind in BUILT_IN and colon:
         raise InputError(f"{source}: expected {kind} without a size, which is fixed; choose one by train_size")
@@ -92,15 +109,25 @@ def _find(source: str | Path) -> tuple[str | Path, Iterator[tuple[str, str, str]
         if not path.is_file():
             known = ", ".join([*BUILT_IN, *SIMULATED])
             raise InputError(f"{path}: expected a file or the name of a built-in set ({known}), found neither")
-        return path, read_records(path)
+        return path, path.stat().st_size
     if Path(source).exists():
         warnings.warn(
             f"{source}: taking the built-in set, not the file of that name; write ./{source} for the file", stacklevel=3
         )
     if kind in BUILT_IN:
         path = Path(str(files("nwa_lightning.sequences") / "builtin" / BUILT_IN[kind]))
-        return path, read_records(path)
-    return source, _simulated_records(str(source))
+        return path, path.stat().st_size
+    return str(source), 0
+
+
+def _records(
+    source: str | Path, path: str | Path, group: str | None, progress: Callable[[int], None]
+) -> Iterator[Record]:
+    if isinstance(path, Path):
+        return read_records(path, group, progress)
+    if group is not None:
+        raise InputError(f"{source}: expected a file with a column {group}, found a simulated set, which has none")
+    return _simulated_records(str(source))
 
 
 def simulated_set(name: str) -> Sequences:
@@ -135,8 +162,8 @@ def simulated_set(name: str) -> Sequences:
     return whole.take(np.arange(count))
 
 
-def _simulated_records(name: str) -> Iterator[tuple[str, str, str]]:
+def _simulated_records(name: str) -> Iterator[Record]:
     """Make a set and yield it like a file, so that another alphabet reads its letters like those of a file."""
     made = simulated_set(name)
-    for number in range(len(made)):
-        yield str(made.names[number]), f"sequence {number + 1}", DNA.decode(made.codes[number])
+    for number, (label, codes) in enumerate(zip(made.labels, made.bases, strict=True), start=1):
+        yield Record(label.decode(), f"sequence {number}", DNA.decode(np.frombuffer(codes, dtype=np.uint8)), None)

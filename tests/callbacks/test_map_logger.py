@@ -112,7 +112,7 @@ def test_the_same_related_and_unrelated_pair_each_time(data, tmp_path, drawn):
     assert not np.array_equal(drawn[0][0], drawn[2][0])  # the model has learnt in between
     batch = FixedPairs(data.split.val, group=data.val_group, all_pairs=False)[0]
     val = data.split.val
-    letters = {f"sequence {name}": data.alphabet.decode(row) for name, row in zip(val.names, val.codes, strict=True)}
+    letters = {f"sequence {name}": data.alphabet.decode(row) for name, row in zip(val.names, val.padded(), strict=True)}
     distances = []
     for first, second, names in shown[:2]:
         assert (first, second) == (letters[names[0]], letters[names[1]])

@@ -32,15 +32,14 @@ def strings_of(batch, alphabet=DNA):
 
 
 def decoded(sequences, alphabet=DNA):
-    return [alphabet.decode(row) for row in sequences.codes]
+    return [alphabet.decode(row) for row in sequences.padded()]
 
 
 def variants_of(parent, count, augment, alphabet=DNA, room=2):
     """Many variants of one sequence, which may grow to ``room`` times its length."""
-    block = np.full((1, room * len(parent)), PADDING, dtype=np.uint8)
-    block[0, : len(parent)] = alphabet.encode(parent)
-    training = Sequences(block, np.array([len(parent)]), np.array(["only"]))
-    varied = augment.vary(training, np.zeros(count, dtype=np.int64), alphabet, np.random.default_rng(0))
+    training = Sequences.from_strings([parent], alphabet)
+    drawn, generator = np.zeros(count, dtype=np.int64), np.random.default_rng(0)
+    varied = augment.vary(training, drawn, alphabet, generator, max_length=room * len(parent))
     return decoded(varied, alphabet)
 
 
@@ -230,19 +229,18 @@ def test_variants_are_whole_sequences_that_fit(name, lengths, augment, seed):
     training = Sequences.from_strings(
         ["".join(generator.choice(list(alphabet.letters), length)) for length in lengths], alphabet
     )
-    before = training.codes.copy(), training.lengths.copy()
+    before = training.padded().copy(), training.lengths.copy()
     drawn = generator.permutation(len(lengths))
     varied = augment.vary(training, drawn, alphabet, generator)
-    assert np.array_equal(training.codes, before[0])
+    assert np.array_equal(training.padded(), before[0])
     assert np.array_equal(training.lengths, before[1])
     kept = np.setdiff1d(np.arange(len(drawn)), augment.rows(len(drawn)))
-    assert np.array_equal(varied.codes[kept], training.codes[drawn[kept]])
-    assert varied.lengths.min() >= 1
-    assert varied.codes.shape == training.codes.shape
-    letters = np.arange(varied.codes.shape[1]) < varied.lengths[:, None]
-    assert (varied.codes[~letters] == PADDING).all()
-    assert varied.codes[letters].min() >= FIRST_LETTER
-    assert varied.codes[letters].max() < alphabet.size
+    assert varied.bytes_of(kept) == training.bytes_of(drawn[kept])
+    assert 1 <= varied.lengths.min() <= varied.max_length <= training.max_length
+    letters = np.arange(varied.padded().shape[1]) < varied.lengths[:, None]
+    assert (varied.padded()[~letters] == PADDING).all()
+    assert varied.padded()[letters].min() >= FIRST_LETTER
+    assert varied.padded()[letters].max() < alphabet.size
     if augment.fixed_length:
         assert set(varied.lengths.tolist()) <= set(lengths)
 

@@ -53,8 +53,8 @@ def test_block_first_pairs():
 
 
 def test_batches_come_from_the_whole_training_set_and_nothing_else(data):
-    train = {row.tobytes() for row in data.split.train.codes}
-    held_out = {row.tobytes() for part in (data.split.val, data.split.test) for row in part.codes}
+    train = {row.tobytes() for row in data.split.train.padded()}
+    held_out = {row.tobytes() for part in (data.split.val, data.split.test) for row in part.padded()}
     assert not train & held_out
     width = data.max_length
     seen = set()
@@ -103,10 +103,14 @@ def test_ranks_draw_different_numbers_and_equally_many():
     assert list(fixed) == first
 
 
-@pytest.mark.parametrize(("all_pairs", "expected"), [(False, 4 * 45 + 1), (True, 42 * 41 // 2)])
-def test_fixed_groups_cover_each_pair_once(data, all_pairs, expected):
-    sequences = data.split.train.take(np.arange(42))
-    dataset = FixedPairs(sequences, group=10, all_pairs=all_pairs)
+@pytest.mark.parametrize("processes", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize(
+    ("count", "all_pairs", "expected"), [(42, False, 181), (42, True, 861), (41, False, 180), (41, True, 820)]
+)
+def test_fixed_groups_cover_each_pair_once(data, count, all_pairs, expected, processes):
+    sequences = data.split.train.take(np.arange(count))
+    dataset = FixedPairs(sequences, group=10, all_pairs=all_pairs, processes=processes)
+    assert len(dataset) % processes == 0
     pairs = []
     for number in range(len(dataset)):
         batch = dataset[number]
@@ -115,13 +119,14 @@ def test_fixed_groups_cover_each_pair_once(data, all_pairs, expected):
         ]
         pairs += [frozenset((names[first], names[second])) for first, second in batch.pairs.tolist()]
         assert same(batch, dataset[number])
+        assert len(batch.pairs)
     assert len(pairs) == len(set(pairs)) == expected
     assert len(dataset[len(dataset)].pairs) == 0
 
 
 def test_prediction_reads_the_file_in_order(data):
     tokens = [DNA.decode(row.numpy()) for batch in data.predict_dataloader() for row in batch.tokens]
-    assert tokens == [DNA.decode(row) for row in data.sequences.codes]
+    assert tokens == [DNA.decode(row) for row in data.sequences.padded()]
 
 
 @pytest.mark.parametrize(

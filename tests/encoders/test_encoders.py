@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 
 import pytest
@@ -180,23 +181,62 @@ def test_the_kmer_encoder_counts(k):
     torch.testing.assert_close(encoder(tokens[2:3, :k]), found[2:3])
 
 
-@pytest.mark.parametrize(
-    ("kind", "options", "message"),
-    [
-        (CNNED, {"layers": 0}, "layers: expected at least 1, found 0"),
-        (CNNED, {"layers": 6}, "layers: expected few enough to halve 40 positions, found 6"),
-        (CNNED, {"pooling": "min"}, "pooling: expected max or average, found 'min'"),
-        (SENSE, {"layers": 6}, "layers: expected few enough to halve 40 positions"),
-        (DSEECNN, {"layers": 6}, "layers: expected few enough to halve 41 positions, found 6"),
-        (GRUEncoder, {"layers": 0}, "layers: expected at least 1, found 0"),
-        (MLPEncoder, {"layers": 0}, "layers: expected at least 1, found 0"),
-        (KmerEncoder, {"k": 0}, "k: expected at least 1 and at most 1,048,576 k-mers of 4 letters, found 0"),
-        (KmerEncoder, {"k": 11}, "k: expected at least 1 and at most 1,048,576 k-mers of 4 letters, found 11"),
-    ],
-)
-def test_bad_arguments_of_the_other_encoders(kind, options, message):
-    with pytest.raises(InputError, match=message):
-        kind(max_length=40, **options)
+def case(kind, message, **options):
+    return pytest.param(
+        kind, options, message, id=f"{kind.__name__}-{'-'.join(f'{n}={v}' for n, v in options.items())}"
+    )
+
+
+CONVOLUTIONAL = (NeuroSEEDCNN, DSEECNN, CNNED, SENSE)
+EVERY_KIND = (*CONVOLUTIONAL, NeuroSEEDTransformer, ResidualCNN, GRUEncoder, MLPEncoder, LinearEncoder, KmerEncoder)
+
+#: The class, the message, and the argument that is wrong.
+BAD_ARGUMENTS = [
+    *(case(kind, "max_length: expected at least 1, found 0; give a larger", max_length=0) for kind in EVERY_KIND),
+    *(case(kind, "max_length: expected a whole number, found 2.5; give one", max_length=2.5) for kind in EVERY_KIND),
+    *(case(kind, "embedding_dim: expected at least 1, found 0", embedding_dim=0) for kind in EVERY_KIND),
+    *(case(kind, "embedding_dim: expected at least 1, found -1", embedding_dim=-1) for kind in EVERY_KIND),
+    *(case(kind, "vocabulary: expected at least 3, found 2", vocabulary=2) for kind in EVERY_KIND),
+    *(
+        case(kind, "layers: expected at least 1, found 0", layers=0)
+        for kind in (*CONVOLUTIONAL, NeuroSEEDTransformer, GRUEncoder, MLPEncoder)
+    ),
+    *(case(kind, "layers: expected a whole number, found 2.5", layers=2.5) for kind in (*CONVOLUTIONAL, GRUEncoder)),
+    *(case(kind, "channels: expected at least 1, found 0", channels=0) for kind in (*CONVOLUTIONAL, ResidualCNN)),
+    *(case(kind, "channels: expected a whole number, found '8'", channels="8") for kind in CONVOLUTIONAL),
+    *(case(kind, "kernel_size: expected at least 1, found 0", kernel_size=0) for kind in CONVOLUTIONAL),
+    *(case(kind, "kernel_size: expected an odd number, found 4; give 3 or 5", kernel_size=4) for kind in CONVOLUTIONAL),
+    *(case(kind, "hidden_dim: expected at least 1, found 0", hidden_dim=0) for kind in (GRUEncoder, MLPEncoder)),
+    case(CNNED, "layers: expected few enough to halve 40 positions, found 6; use fewer", layers=6),
+    case(CNNED, "pooling: expected max or average, found 'min'", pooling="min"),
+    case(SENSE, "layers: expected few enough to halve 40 positions", layers=6),
+    case(DSEECNN, "layers: expected few enough to halve 41 positions, found 6", layers=6),
+    case(NeuroSEEDCNN, "layers: expected few enough to halve 15 positions, found 4", max_length=14),
+    case(ResidualCNN, "stem_kernel: expected an odd number, found 8; give 7 or 9", stem_kernel=8),
+    case(ResidualCNN, "stem_kernel: expected at least 1, found 0", stem_kernel=0),
+    case(ResidualCNN, "stem_stride: expected at least 1, found 0", stem_stride=0),
+    case(ResidualCNN, "stages: expected at least 1, found 0", stages=0),
+    case(ResidualCNN, "stages - 1: expected few enough to halve 11 positions, found 4", stages=5),
+    case(ResidualCNN, "blocks: expected at least 1, found 0", blocks=0),
+    case(NeuroSEEDTransformer, "segment: expected at least 1, found 0", segment=0),
+    case(NeuroSEEDTransformer, "heads: expected at least 1, found 0", heads=0),
+    case(NeuroSEEDTransformer, "window: expected at least 1, found 0", window=0),
+    case(NeuroSEEDTransformer, "feedforward_dim: expected at least 1, found 0", feedforward_dim=0),
+    case(NeuroSEEDTransformer, "hidden_dim: expected a positive multiple of the 3 heads, found 16", heads=3),
+    case(NeuroSEEDTransformer, "hidden_dim: expected a positive multiple of the 2 heads, found 0", hidden_dim=0),
+    case(NeuroSEEDTransformer, "hidden_dim: expected a positive multiple of the 2 heads, found 8.0", hidden_dim=8.0),
+    case(NeuroSEEDTransformer, "positions: expected learnt or sinusoidal, found 'none'", positions="none"),
+    case(KmerEncoder, "k: expected at least 1, found 0", k=0),
+    case(KmerEncoder, "k: expected at most 1,048,576 k-mers of 4 letters, found 11; give a smaller", k=11),
+    case(KmerEncoder, "k: expected at most 1,048,576 k-mers of 4 letters, found 1000000000", k=10**9),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "message"), BAD_ARGUMENTS)
+def test_bad_arguments_end_in_one_line(kind, options, message):
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        kind(**{"max_length": 40, **options})
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("kind", [DSEECNN, CNNED, SENSE, MLPEncoder, LinearEncoder])
@@ -208,8 +248,6 @@ def test_too_long_for_the_other_encoders(kind):
 def test_bad_lengths():
     with pytest.raises(ValueError, match=r"at most 40 bases \(max_length\) but got 41"):
         NeuroSEEDCNN(max_length=40)(torch.ones(1, 42, dtype=torch.int64))
-    with pytest.raises(ValueError, match="layers: expected few enough to halve 15 positions, found 4"):
-        NeuroSEEDCNN(max_length=14)
 
 
 @pytest.mark.parametrize("length", [40, 41, 43])
@@ -272,34 +310,9 @@ def test_sinusoids():
             torch.testing.assert_close(table[place, 2 * pair + 1], angle.cos())
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_length": 0}, "max_length: expected at least 1, found 0"),
-        ({"segment": 0}, "segment: expected at least 1, found 0"),
-        ({"layers": 0}, "layers: expected at least 1, found 0"),
-        ({"heads": 0}, "heads: expected at least 1, found 0"),
-        ({"window": 0}, "window: expected at least 1, found 0"),
-        ({"heads": 3}, "hidden_dim: expected a positive multiple of the 3 heads, found 16"),
-        ({"hidden_dim": 0}, "hidden_dim: expected a positive multiple of the 2 heads, found 0"),
-        ({"positions": "none"}, "positions: expected learnt or sinusoidal, found 'none'"),
-    ],
-)
-def test_bad_arguments_of_the_transformer(options, message):
-    with pytest.raises(InputError, match=message):
-        NeuroSEEDTransformer(**{"max_length": 40, **options})
-
-
 def test_too_long_for_the_transformer():
     with pytest.raises(ValueError, match=r"at most 40 bases \(max_length\) but got 41"):
         NeuroSEEDTransformer(max_length=40)(torch.ones(1, 42, dtype=torch.int64))
-
-
-def test_bad_arguments_of_the_residual_cnn():
-    with pytest.raises(InputError, match="stages: expected at least 1, found 0"):
-        ResidualCNN(max_length=40, stages=0)
-    with pytest.raises(InputError, match="stages - 1: expected few enough to halve 11 positions, found 4"):
-        ResidualCNN(max_length=40, stages=5)
 
 
 @pytest.mark.parametrize(("kind", "options"), ENCODERS)

@@ -42,14 +42,14 @@ def test_counts_are_those_of_a_plain_loop(unequal, k):
     batch = batch_of(unequal)
     assert len(set(unequal.lengths.tolist())) > 5
     found = KmerBaseline(DNA.size, k).counts(batch.tokens).numpy()
-    assert np.array_equal(found, [slow_counts(DNA.decode(row), k) for row in unequal.codes])
+    assert np.array_equal(found, [slow_counts(DNA.decode(row), k) for row in unequal.padded()])
 
 
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("kind", DISTANCES)
 def test_distances_are_those_of_scipy(unequal, kind, k):
     batch = batch_of(unequal)
-    counts = [slow_counts(DNA.decode(row), k) for row in unequal.codes]
+    counts = [slow_counts(DNA.decode(row), k) for row in unequal.padded()]
     expected = [DISTANCES[kind](counts[one], counts[two]) for one, two in batch.pairs.tolist()]
     found = KmerBaseline(DNA.size, k, kind).distances(batch)
     assert found.dtype == torch.float32

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -129,7 +130,8 @@ def test_the_config_predicts_edits(exported):
     assert config["version"] == nwa_lightning.__version__
     assert (config["max_length"], config["embedding_dim"]) == (32, 128)
     assert config["encoder"]["class_path"].endswith(type(model.encoder).__name__)
-    assert config["tokens"] == {"padding": 0, "sos": 1, "letters": {"A": 2, "C": 3, "G": 4, "T": 5, "U": 5}}
+    uracil = {} if "trained_on" in config else {"U": 5}
+    assert config["tokens"] == {"padding": 0, "sos": 1, "letters": {"A": 2, "C": 3, "G": 4, "T": 5, **uracil}}
     found = config["distance"]
     assert type(model.distance) is DISTANCES[found["name"]]
     embeddings = model.encode(random_tokens(2, 32)).detach()
@@ -218,12 +220,15 @@ def error_of(capsys, checkpoint, to):
 @pytest.mark.parametrize("content", [b"", b"no checkpoint\n", b"PK\x03\x04 cut off", b"\x80\x02csubprocess\ncall\n."])
 def test_a_file_that_is_no_checkpoint(tmp_path, capsys, content):
     (tmp_path / "file").write_bytes(content)
-    assert "file: expected a checkpoint of tensors and plain values" in error_of(capsys, tmp_path / "file", tmp_path)
+    line = error_of(capsys, tmp_path / "file", tmp_path)
+    assert "file: expected a Lightning checkpoint of tensors and plain values, found a damaged or foreign file" in line
+    for hint in ("weights_only", "torch.load", "arbitrary", "trust", "safe"):
+        assert hint not in line
 
 
 def test_a_missing_checkpoint(tmp_path, capsys):
-    for path in (tmp_path / "none.ckpt", tmp_path):
-        assert f"{path}: expected a checkpoint, found no such file" in error_of(capsys, path, tmp_path / "to")
+    for path, found in ((tmp_path / "none.ckpt", "no such file"), (tmp_path, "a folder")):
+        assert f"{path}: expected a checkpoint, found {found}" in error_of(capsys, path, tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
 
@@ -234,7 +239,7 @@ def test_a_missing_checkpoint(tmp_path, capsys):
         (lambda content: content.pop("hyper_parameters"), "expected the hyper-parameters of the model, found none"),
         (
             lambda content: content["state_dict"].clear(),
-            "expected the weights of a submodule named encoder, found none",
+            "found others (Error(s) in loading state_dict for NeuroSEEDCNN: Missing key(s) in state_dict",
         ),
         (
             lambda content: content["hyper_parameters"]["encoder"].update(class_path="torch.nn.Linear"),
@@ -273,6 +278,75 @@ def test_a_folder_that_cannot_be_written(checkpoint, tmp_path, capsys):
         assert line.endswith("; name a folder that can be written")
 
 
+def trained(encoder, data, path, **options):
+    """A model made in Python, and its checkpoint."""
+    torch.manual_seed(0)
+    model = EditDistanceModel(encoder, **options)
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_steps=2,
+        limit_val_batches=0,
+    )
+    trainer.fit(model, data)
+    trainer.save_checkpoint(path)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [
+        (NeuroSEEDCNN(32, 16, channels=8, layers=2), {}),
+        (KmerEncoder(32, None, k=2), {"distance": "euclidean", "nwa_weight": None}),  # without weights
+    ],
+    ids=["cnn", "kmer"],
+)
+def test_a_model_made_in_python_is_exported_whole(data, tmp_path, capsys, encoder, options):
+    model = trained(encoder, data, tmp_path / "model.ckpt", **options)
+    main(["export", f"--ckpt_path={tmp_path / 'model.ckpt'}", f"--to={tmp_path / 'to'}"])
+    assert "not written" not in capsys.readouterr().out
+    tokens = random_tokens(3, 32)
+    expected = model.encode(tokens).detach()
+    torch.testing.assert_close(load_encoder(tmp_path / "to")(tokens), expected)
+    torch.testing.assert_close(torch.export.load(tmp_path / "to" / "encoder.pt2").module()(tokens), expected)
+    config = json.loads((tmp_path / "to" / "config.json").read_text())
+    assert config["encoder"] == encoder.spec
+    edits = edits_by_hand(config["distance"], *expected[:2].tolist())
+    assert edits == pytest.approx(model.predicted_edits(expected, torch.tensor([[0, 1]])).item(), rel=1e-4)
+
+
+def test_a_model_with_an_encoder_that_cannot_be_built_again(data, tmp_path, capsys):
+    class Local(NeuroSEEDCNN):
+        pass
+
+    model = trained(Local(32, 16, channels=8, layers=2), data, tmp_path / "model.ckpt")
+    main(["export", f"--ckpt_path={tmp_path / 'model.ckpt'}", f"--to={tmp_path / 'to'}"])
+    assert "not written: encoder.pt2, because the checkpoint does not tell how" in capsys.readouterr().out
+    found = load_file(tmp_path / "to" / "encoder.safetensors")
+    assert found.keys() == model.encoder.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("world", "letters"),
+    [
+        ({"alphabet": "rna", "max_length": 32, "data": {"source": "reads.txt"}}, {"A": 2, "C": 3, "G": 4, "U": 5}),
+        ({"alphabet": "mine"}, {"A": 2, "C": 3, "G": 4, "T": 5, "U": 5}),
+        (None, {"A": 2, "C": 3, "G": 4, "T": 5, "U": 5}),
+    ],
+)
+def test_what_it_was_trained_on(checkpoint, tmp_path, world, letters):
+    content = torch.load(checkpoint, weights_only=True)
+    content["NWADataModule"] = {"world": world} if world else {}
+    torch.save(content, tmp_path / "changed.ckpt")
+    main(["export", f"--ckpt_path={tmp_path / 'changed.ckpt'}", f"--to={tmp_path / 'to'}"])
+    config = json.loads((tmp_path / "to" / "config.json").read_text())
+    assert config["tokens"]["letters"] == letters
+    assert config.get("trained_on") == world
+
+
 def test_a_model_of_ones_own(checkpoint, tmp_path, capsys):
     """Its encoder cannot be built without it: the weights and the hyper-parameters are all there is."""
     weight = torch.arange(6.0).reshape(2, 3)
@@ -291,6 +365,9 @@ def test_a_model_of_ones_own(checkpoint, tmp_path, capsys):
     assert torch.equal(found["weight"], weight)
     with pytest.raises(InputError, match="expected the class of the encoder, found none"):
         load_encoder(tmp_path / "to")
+    torch.save({**content, "state_dict": {"body.weight": weight}}, tmp_path / "theirs.ckpt")
+    line = error_of(capsys, tmp_path / "theirs.ckpt", tmp_path / "to")
+    assert "expected the weights of a submodule named encoder, found none" in line
 
 
 class CannotBeTraced(NeuroSEEDCNN):

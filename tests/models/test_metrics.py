@@ -1,14 +1,17 @@
+import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed
 from scipy.stats import spearmanr
+from torch import nn
 from torch.multiprocessing import spawn
 
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
-from nwa_lightning.models.metrics import LengthRMSE, distance_metrics, evaluate
+from nwa_lightning.models.metrics import Determination, LengthRMSE, distance_metrics, evaluate
 
 
 def pairs(count=200):
@@ -54,6 +57,65 @@ def test_as_many_pairs_as_a_test_set_has_with_few_different_distances():
         metrics.update(**dict(zip(("preds", "target", "length"), batch, strict=True)))
     found = {name: value.item() for name, value in metrics.compute().items()}
     assert found == pytest.approx(expected(*values), rel=1e-4, abs=2e-4)
+
+
+def test_the_sums_of_thirteen_million_pairs_are_exact():
+    """As between random strands: the mean is 30 times the spread, and float32 loses the difference."""
+    generator = np.random.default_rng(0)
+    target = generator.normal(83, 3, 100_000).round()
+    preds = (target + generator.normal(0, 0.3, target.shape)).astype(np.float32)
+    metric = Determination()
+    for _ in range(130):
+        metric.update(torch.from_numpy(preds), torch.from_numpy(target.astype(np.float32)))
+    errors, spread = ((preds.astype(np.float64) - target) ** 2).sum(), ((target - target.mean()) ** 2).sum()
+    assert metric.count == 13_000_000
+    assert metric.compute().item() == pytest.approx(1 - errors / spread, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_model_in_half_precision_measures_in_whole(kind):
+    values = pairs()
+    holder = nn.ModuleDict({"metrics": distance_metrics()}).to(kind)  # as Lightning moves a model
+    metrics = holder["metrics"].to("cpu")
+    for part in ((0, 150), (150, 200)):
+        metrics.update(
+            **dict(zip(("preds", "target", "length"), (value[slice(*part)] for value in values), strict=True))
+        )
+        holder.to(kind)
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found == pytest.approx(expected(*values), rel=1e-4)
+    metrics.reset()
+    assert metrics["r2"].squares.dtype == metrics["rmse"].squares.dtype == torch.float64
+
+
+def test_metrics_move_with_their_model():
+    metrics = distance_metrics().to("meta")
+    assert {metrics[name].device.type for name in metrics} == {"meta"}
+    assert metrics["r2"].squares.device.type == metrics["rmse"].count.device.type == "meta"
+
+
+@pytest.mark.parametrize("errors", [0, 1])
+def test_equal_distances(errors):
+    """With as many of them as round the square of their sum."""
+    metric = Determination()
+    for _ in range(20):
+        metric.update(torch.full((1_000_003,), 4999.0) + errors, torch.full((1_000_003,), 4999))
+    assert metric.compute().item() == 1 - errors
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_below_two_pairs_there_is_no_correlation(count):
+    values = dict(zip(("preds", "target", "length"), (value[:count] for value in pairs()), strict=True))
+    metrics = distance_metrics()
+    metrics.update(**values)
+    batch = SimpleNamespace(distance=values["target"].long(), longest=values["length"])
+    # No pairs in a batch, or no batch at all.
+    for found in (
+        {name: value.item() for name, value in metrics.compute().items()},
+        evaluate(lambda batch: values["preds"], [batch] if count else []),
+    ):
+        assert math.isnan(found["rmse"]) == (count == 0)
+        assert math.isnan(found["r2"]) == math.isnan(found["spearman"]) == (count < 2)
 
 
 def test_homologous_is_at_most_k():

@@ -1,13 +1,15 @@
 import itertools
 import math
+import re
 from contextlib import nullcontext
 from typing import get_args
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch import nn
 
-from nwa_lightning import DSEECNN, EditDistanceModel, InputError, KmerEncoder, NeuroSEEDCNN
+from nwa_lightning import DSEECNN, EditDistanceModel, InputError, KmerEncoder, NeuroSEEDCNN, NWAHead, NWALoss
 from nwa_lightning.models.distances import DISTANCES, DistanceName
 from nwa_lightning.models.edit_distance import OptimizerName
 from nwa_lightning.models.losses import (
@@ -158,6 +160,87 @@ def test_a_checkpoint_brings_back_distance_and_loss(data, tmp_path):
         assert torch.equal(found.state_dict()[name], value)
 
 
+class Local(NeuroSEEDCNN):
+    """Stands for a class that is gone when the checkpoint is loaded."""
+
+
+def saved(model, data, path):
+    fitted = trainer(max_steps=2, limit_val_batches=0)
+    fitted.fit(model, data)
+    fitted.save_checkpoint(path)
+    return model.eval()
+
+
+def test_a_checkpoint_builds_its_encoder(data, batch, tmp_path):
+    """A model that was made in Python is loaded by its class alone, as often as one likes."""
+    model = saved(small_model(nwa_weight=0.1), data, tmp_path / "0.ckpt")
+    assert model.hparams["encoder"] == model.encoder.spec
+    for round in range(2):
+        found = EditDistanceModel.load_from_checkpoint(tmp_path / f"{round}.ckpt", weights_only=True)
+        torch.testing.assert_close(found.eval().encode(batch.tokens), model.encode(batch.tokens))
+        assert {name: found.hparams[name] for name in model.hparams} == dict(model.hparams)
+        fitted = trainer(max_steps=0)
+        fitted.fit(found, data)
+        fitted.save_checkpoint(tmp_path / f"{round + 1}.ckpt")
+
+
+def test_a_checkpoint_whose_encoder_cannot_be_built(data, batch, tmp_path, monkeypatch):
+    class InAFunction(NeuroSEEDCNN):
+        pass
+
+    for number, (kind, message) in enumerate(
+        (
+            (InAFunction, "encoder: expected an encoder, found none, as a checkpoint has where"),
+            (Local, f"encoder: expected a class that can be imported, found {__name__}.Local; run where its module"),
+        )
+    ):
+        path = tmp_path / f"{number}.ckpt"
+        torch.manual_seed(0)
+        encoder = kind(32, 16, channels=8, layers=2)
+        model = saved(EditDistanceModel(encoder), data, path)
+        monkeypatch.delitem(globals(), "Local", raising=False)
+        with pytest.raises(InputError, match=rf"{message}.* pass encoder=... to load_from_checkpoint$") as error:
+            EditDistanceModel.load_from_checkpoint(path, weights_only=True)
+        assert len(str(error.value).splitlines()) == 1
+        monkeypatch.undo()
+        given = kind(32, 16, channels=8, layers=2)
+        found = EditDistanceModel.load_from_checkpoint(path, weights_only=True, encoder=given).eval()
+        assert found.encoder is given
+        torch.testing.assert_close(found.encode(batch.tokens), model.encode(batch.tokens))
+
+
+def learning_rates(steps, schedule, warmup=0.1, **options):
+    """Of some steps, as a part of the highest."""
+    model = small_model(nwa_weight=None, schedule=schedule, warmup=warmup)
+    model.trainer = trainer(**options)
+    (factor,) = model.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas
+    return [factor(step) for step in steps]
+
+
+def test_schedules_of_a_run_with_an_end():
+    assert learning_rates([0, 9, 100], "cosine", max_steps=100) == pytest.approx([0.1, 1, 0])
+    assert learning_rates([0, 9, 39], "inverse_sqrt", max_steps=100) == pytest.approx([0.1, 1, 0.5])
+    assert learning_rates([0, 51], "cosine", warmup=0, max_steps=101) == pytest.approx([1, 0.5])
+
+
+def test_schedules_of_a_run_without_an_end():
+    """The warm-up is a part of 10,000 steps then."""
+    assert learning_rates([0, 999, 3999], "inverse_sqrt") == pytest.approx([0.001, 1, 0.5])
+    assert learning_rates([99, 399], "inverse_sqrt", warmup=0.01) == pytest.approx([1, 0.5])
+
+
+def test_a_cosine_wants_an_end(data):
+    message = r"schedule: expected a run with an end for the cosine, found {}.* \(--trainer.max_steps\) or choose inverse_sqrt$"
+    with pytest.raises(InputError, match=message.format("neither max_steps nor max_epochs; set one of them")):
+        trainer().fit(small_model(), data)
+    data.setup("fit")
+    endless = data.train_dataloader()
+    fitting = trainer()
+    fitting.fit_loop.max_epochs = 2
+    with pytest.raises(InputError, match=message.format("epochs of unknown length; set max_steps")):
+        fitting.fit(small_model(), (batch for batch in endless), data.val_dataloader())
+
+
 def test_an_encoder_without_parameters_learns_its_scale(data, batch):
     model = EditDistanceModel(KmerEncoder(32, None, k=2), distance="euclidean", nwa_weight=None)
     before = encoder_loss(model, batch).item()
@@ -172,23 +255,71 @@ def test_the_set_up_of_dsee(batch):
         assert parameter.grad.isfinite().all(), name
 
 
+BAD_ARGUMENTS = [
+    (
+        {"distance": "chord"},
+        "distance: expected one of hyperbolic, euclidean, squared, cosine, manhattan, found 'chord'",
+    ),
+    ({"loss": "mse"}, "loss: expected one of squared, absolute, chi_square, poisson, triplet, found 'mse'; name one"),
+    ({"optimizer": "sgd"}, "optimizer: expected one of muon, radam, found 'sgd'; name one of them"),
+    ({"schedule": "linear"}, "schedule: expected one of cosine, inverse_sqrt, found 'linear'; name one of them"),
+    *(
+        ({name: value}, f"{name}: expected more than 0, found {value}; give a positive, finite number")
+        for name in ("lr", "nwa_lr", "nwa_temperature")
+        for value in (0, -1, math.nan, math.inf)
+    ),
+    *(({"warmup": value}, f"warmup: expected a fraction from 0 to 1, found {value}") for value in (-0.1, 2, math.nan)),
+    ({"homologous": -1}, "homologous: expected at least 0, found -1; give a larger number"),
+    ({"homologous": 2.5}, "homologous: expected a whole number, found 2.5; give one of at least 0"),
+    ({"nwa_every": 0}, "nwa_every: expected at least 1, found 0"),
+    ({"nwa_every": 1.5}, "nwa_every: expected a whole number, found 1.5"),
+    ({"nwa_channels": 0}, "nwa_channels: expected at least 1, found 0"),
+    *(({"radius": value}, f"radius: expected a number between 0 and 1, found {value}") for value in (0, 1, math.nan)),
+    *(
+        ({"power": value}, f"power: expected a number of at least 1, found {value}")
+        for value in (0, math.nan, math.inf)
+    ),
+    ({"radius": math.nan, "distance": "euclidean"}, "radius: expected a number between 0 and 1, found nan"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_ARGUMENTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("nwa_weight", [1e-5, None])
+def test_bad_arguments_end_in_one_line(options, message, nwa_weight):
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        small_model(nwa_weight=nwa_weight, **options)
+    assert len(str(error.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("make", "message"),
     [
-        (
-            {"distance": "chord"},
-            "distance: expected one of hyperbolic, euclidean, squared, cosine, manhattan, found 'chord'; name one of",
-        ),
-        (
-            {"loss": "mse"},
-            "loss: expected one of squared, absolute, chi_square, poisson, triplet, found 'mse'; name one of them",
-        ),
-        ({"optimizer": "sgd"}, "optimizer: expected one of muon, radam, found 'sgd'; name one of them"),
+        (lambda: NWAHead(0, 32), "embedding_dim: expected at least 1, found 0"),
+        (lambda: NWAHead(16.0, 32), "embedding_dim: expected a whole number, found 16.0"),
+        (lambda: NWAHead(16, 32, hidden_dim=8.0), "hidden_dim: expected a positive multiple of the 4 heads, found 8.0"),
+        (lambda: NWALoss(0), "embedding_dim: expected at least 1, found 0"),
+        (lambda: NWALoss(16, 0), "max_length: expected at least 1, found 0"),
+        (lambda: NWALoss(16, 32, every=1.5), "every: expected at least 1 step, found 1.5; give a whole number"),
+        (lambda: NWALoss(16, 32, every=math.inf), "every: expected at least 1 step, found inf"),
+        (lambda: NWALoss(16, 32, temperature=math.inf), "temperature: expected a number above 0, found inf"),
+        (lambda: NWALoss(16, 32, head="none"), "head: expected decoder or features, found 'none'; name one of them"),
+        (lambda: small_model(nwa_head_options={"heads": 0}), "heads: expected at least 1, found 0"),
+        (lambda: small_model(nwa_head_options={"feedforward_dim": 0}), "feedforward_dim: expected at least 1, found 0"),
+        (lambda: small_model(nwa_weight=math.nan), "weight: expected a number of at least 0"),
+        (lambda: EditDistanceModel(None), "encoder: expected an encoder, found none"),
+        (lambda: EditDistanceModel(nn.Linear(2, 2)), "encoder: expected an nwa_lightning.Encoder, found Linear"),
     ],
 )
-def test_bad_arguments(options, message):
-    with pytest.raises(InputError, match=message):
-        small_model(**options)
+def test_bad_arguments_of_the_parts(make, message):
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        make()
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("embedding_dim", [1, 3, 100, 101])
+def test_any_dimension_will_do(batch, embedding_dim):
+    model = EditDistanceModel(NeuroSEEDCNN(32, embedding_dim, channels=8, layers=2))
+    assert model.training_step(batch, 0).isfinite()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from nwa_lightning import Muon
+from nwa_lightning import InputError, Muon
 from nwa_lightning.optim.muon import orthogonalised
 
 
@@ -115,7 +116,18 @@ def test_a_closure_is_called_with_gradients():
     assert (parameter < 1).any()
 
 
-@pytest.mark.parametrize("options", [{"lr": -1.0}, {"momentum": 1.0}, {"betas": (0.9, 1.0)}])
-def test_numbers_out_of_range_are_refused(options):
-    with pytest.raises(ValueError, match="Expected"):
-        Muon([nn.Parameter(torch.zeros(1))], **options)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": -1.0}, "lr: expected at least 0, found -1.0; give a positive learning rate"),
+        ({"lr": math.nan}, "lr: expected at least 0, found nan"),
+        ({"lr": math.inf}, "lr: expected at least 0, found inf"),
+        ({"momentum": 1.0}, "momentum, betas: expected numbers from 0 to below 1, found 1.0 and"),
+        ({"betas": (0.9, math.nan)}, r"momentum, betas: .* found 0.95 and \(0.9, nan\); give some such as"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options, message):
+    parameter = nn.Parameter(torch.zeros(1))
+    for make in (lambda: Muon([parameter], **options), lambda: Muon([{"params": [parameter], **options}])):
+        with pytest.raises(InputError, match=message):
+            make()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, FIRST_LETTER, IUPAC
 from nwa_lightning.sequences.catalog import load_sequences
-from nwa_lightning.sequences.collection import Sequences, split_sequences
+from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.simulate.tree import evolve_tree
 
 
@@ -50,10 +50,10 @@ def test_formats_are_told_by_content(tmp_path, kind, compressed):
     path = tmp_path / "reads.dat"
     path.write_bytes(gzip.compress(content) if compressed else content)
     sequences = load_sequences(path)
-    assert [DNA.decode(row) for row in sequences.codes] == ["ACGTAC", "ACGTT"]
+    assert [DNA.decode(row) for row in sequences.padded()] == ["ACGTAC", "ACGTT"]
     assert sequences.lengths.tolist() == [6, 5]
-    assert sequences.codes[1, 5] == 0
-    assert sequences.names.tolist() == (["2", "4"] if kind == "text" else ["one", "two"])
+    assert sequences.padded()[1, 5] == 0
+    assert sequences.names == (["2", "4"] if kind == "text" else ["one", "two"])
 
 
 def damaged(kind):
@@ -134,17 +134,17 @@ def test_names_of_simulated_sets_are_read_strictly(name, message):
 def test_simulated_sets_come_by_name():
     made = load_sequences("tree:20x40")
     same = evolve_tree(20, 40)
-    assert np.array_equal(made.codes, same.codes)
+    assert np.array_equal(made.padded(), same.padded())
     assert np.array_equal(made.lengths, same.lengths)
-    assert made.names.tolist() == same.names.tolist() == [f"leaf{number}" for number in range(1, 21)]
-    assert load_sequences("storage:12x20").names.tolist()[8:] == ["strand1/9", "strand1/10", "strand2/1", "strand2/2"]
+    assert made.names == same.names == [f"leaf{number}" for number in range(1, 21)]
+    assert load_sequences("storage:12x20").names[8:] == ["strand1/9", "strand1/10", "strand2/1", "strand2/2"]
     assert len(load_sequences("tree:12")) == 12
 
 
 def test_another_alphabet_reads_the_letters_of_a_simulated_set():
-    letters = [DNA.decode(row) for row in load_sequences("tree:9x30").codes]
+    letters = [DNA.decode(row) for row in load_sequences("tree:9x30").padded()]
     protein = ALPHABETS["protein"]
-    assert [protein.decode(row) for row in load_sequences("tree:9x30", protein).codes] == letters
+    assert [protein.decode(row) for row in load_sequences("tree:9x30", protein).padded()] == letters
     with pytest.raises(
         InputError, match=r"tree:9x30: sequence 1, position \d+: expected one of ACGU \(rna\), found 'T'"
     ):
@@ -168,37 +168,10 @@ def test_dropping_is_counted(tmp_path):
     path.write_text(">a\nACGT\n>b\nACNT\n>c\nNN\n>d\nAC\n")
     with pytest.warns(UserWarning, match=r"dropped 2 of 4 sequences .* the first at record 2 \(b\)"):
         sequences = load_sequences(path, on_invalid="drop")
-    assert sequences.names.tolist() == ["a", "d"]
+    assert sequences.names == ["a", "d"]
     assert len(load_sequences(path, IUPAC)) == 4
 
 
 def test_unique_keeps_the_first_of_each():
     sequences = Sequences.from_strings(["GG", "A", "gg", "AA", "A"]).unique()
-    assert sequences.names.tolist() == ["1", "2", "4"]
-
-
-@given(st.lists(st.text("ACGT", max_size=4), min_size=40, max_size=80), st.integers(0, 5))
-def test_no_sequence_in_two_splits(strings, seed):
-    sequences = Sequences.from_strings(strings)
-    distinct = set(strings)
-    if len(distinct) < 6:
-        with pytest.raises(InputError, match="distinct sequences"):
-            split_sequences(sequences, seed=seed)
-        return
-    parts = [{DNA.decode(row) for row in part.codes} for part in split_sequences(sequences, seed=seed)]
-    assert sum(len(part) for part in parts) == len(set.union(*parts)) == len(distinct)
-
-
-def test_human16s_splits_as_published():
-    split = split_sequences(load_sequences("human16s"))
-    assert [len(part) for part in split] == [7000, 700, 1500]
-    again = split_sequences(load_sequences("human16s"), train_size=350)
-    assert len(again.train) == 350
-    assert np.array_equal(again.test.codes, split.test.codes)
-    other = split_sequences(load_sequences("human16s"), seed=1)
-    assert not np.array_equal(other.test.codes, split.test.codes)
-
-
-def test_sizes_that_do_not_fit():
-    with pytest.raises(InputError, match=r"found 9200 distinct sequences for 9000 \+ 700 \+ 1500"):
-        split_sequences(load_sequences("human16s"), train_size=9000)
+    assert sequences.names == ["1", "2", "4"]

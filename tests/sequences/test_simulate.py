@@ -18,13 +18,13 @@ NOTHING = {"substitution": 0, "insertion": 0, "deletion": 0}
 
 
 def letters(sequences):
-    return [DNA.decode(row) for row in sequences.codes]
+    return [DNA.decode(row) for row in sequences.padded()]
 
 
 def check(sequences, count):
     """What holds for every simulated set."""
-    codes, lengths = sequences.codes, sequences.lengths
-    assert len(sequences) == len(set(sequences.names.tolist())) == len(set(letters(sequences))) == count
+    codes, lengths = sequences.padded(), sequences.lengths
+    assert len(sequences) == len(set(sequences.names)) == len(set(letters(sequences))) == count
     assert codes.dtype == np.uint8
     assert codes.shape == (count, lengths.max())
     assert lengths.min() >= 1
@@ -41,7 +41,7 @@ def test_a_tree_of_any_size(count, length, seed, rates):
     sequences = evolve_tree(count, length, **rates, seed=seed)
     check(sequences, count)
     again = evolve_tree(count, length, **rates, seed=seed)
-    assert np.array_equal(again.codes, sequences.codes)
+    assert np.array_equal(again.padded(), sequences.padded())
 
 
 def test_the_last_base_of_a_leaf_is_never_lost():
@@ -52,10 +52,10 @@ def test_a_leaf_is_as_far_from_the_root_as_the_rates_say():
     """With substitutions alone, every leaf of a small tree against the root of the same seed."""
     distances = []
     for seed in range(40):
-        root = evolve_tree(1, 500, seed=seed).codes[0]
+        root = evolve_tree(1, 500, seed=seed).padded()[0]
         leaves = evolve_tree(20, 500, substitution=0.05, insertion=0, deletion=0, seed=seed)
         # The root is drawn first, so it is the single leaf of the smallest tree.
-        distances.append((leaves.codes != root).mean())
+        distances.append((leaves.padded() != root).mean())
     assert np.mean(distances) == pytest.approx(1 - np.exp(-0.05), rel=0.05)
 
 

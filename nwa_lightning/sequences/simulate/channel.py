@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER, PADDING
 from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.packed import Packed
 
 #: Kinds of bases.
 BASES: Final = len(DNA.letters)
@@ -114,8 +115,7 @@ def padded(rows: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def named(rows: list[bytes], names: list[str]) -> Sequences:
     """The sequences of ``N`` rows and their names."""
-    codes, lengths = padded(rows)
-    return Sequences(codes, lengths, np.array(names, dtype=np.str_))
+    return Sequences(Packed.of(rows), Packed.of(name.encode() for name in names))
 
 
 def check_whole(*, seed: int, **numbers: int) -> None:

@@ -1,0 +1,76 @@
+"""What a checkpoint tells the command line: the model and the data it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from nwa_lightning.cli.classes import argument_names, find_class
+from nwa_lightning.errors import InputError
+from nwa_lightning.models.checkpoint import read_checkpoint
+
+#: Arguments of a model that say how it is measured, not what it is.
+_OF_MEASURING: Final = frozenset({"homologous"})
+
+
+class Trained(NamedTuple):
+    """What a checkpoint says of its training.
+
+    Attributes:
+        model: ``class_path`` and ``init_args``; None if the checkpoint does not know its class.
+        data: Arguments of the data module that say which reads these are; empty if they came from elsewhere.
+        batches: Its arguments that say how training batches are made.
+    """
+
+    model: dict[str, Any] | None
+    data: dict[str, Any]
+    batches: dict[str, Any]
+
+
+def read_trained(path: Path) -> Trained:
+    """Read a checkpoint, without pickle.
+
+    Raises:
+        InputError: If it is none.
+    """
+    checkpoint = read_checkpoint(path)
+    known = checkpoint.get("NWADataModule", {}).get("trained_on", {})
+    arguments = dict(checkpoint.get("hyper_parameters", {}))
+    class_path = arguments.get("_class_path") or known.get("model")
+    model = None
+    if class_path is not None and find_class(class_path) is not None:
+        names = argument_names(class_path)
+        model = {"class_path": class_path, "init_args": {key: arguments[key] for key in sorted(names & set(arguments))}}
+    return Trained(model, known.get("arguments", {}), known.get("batches", {}))
+
+
+def check_model(trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Compare a model that was asked for with the one of the checkpoint.
+
+    Args:
+        trained: ``class_path`` and ``init_args`` of the checkpoint.
+        found: Those of the command line and its configuration files.
+
+    Raises:
+        InputError: At the first difference; the message says both sides.
+    """
+    ours, theirs = dict(_flat(trained, "")), dict(_flat(found, ""))
+    for key, value in ours.items():
+        if key in theirs and theirs[key] != value and key not in _OF_MEASURING:
+            option = f"--model.{key}" if key else "--model"
+            raise InputError(
+                f"{option}: expected {value}, with which the checkpoint was trained, found {theirs[key]}; leave it out, or train "
+                f"again"
+            )
+
+
+def _flat(spec: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    """Options as the command line names them, with their values; a class comes first."""
+    yield name, spec["class_path"]
+    for key, value in spec.get("init_args", {}).items():
+        option = f"{name}.{key}" if name else key
+        if isinstance(value, Mapping) and "class_path" in value:
+            yield from _flat(value, option)
+        else:
+            yield option, value

@@ -1,0 +1,93 @@
+"""Checks of numbers that the user gives, for encoders, heads and models."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+from typing import Any
+
+from nwa_lightning.errors import InputError
+
+
+def at_least(least: int, /, **numbers: int | None) -> None:
+    """Check whole numbers; None is left out.
+
+    Args:
+        least: The smallest that will do.
+        **numbers: By the names of the arguments.
+
+    Raises:
+        InputError: If one is smaller, or no whole number.
+    """
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if not _is_whole(value):
+            raise InputError(f"{name}: expected a whole number, found {value!r}; give one of at least {least}")
+        if value < least:
+            raise InputError(f"{name}: expected at least {least}, found {value}; give a larger number")
+
+
+def at_least_one(**numbers: int | None) -> None:
+    """Check arguments that count something; None is left out.
+
+    Raises:
+        InputError: If one is below 1, or no whole number.
+    """
+    at_least(1, **numbers)
+
+
+def odd(**numbers: int) -> None:
+    """Check sizes of kernels: with an even one the middle of the kernel would lie between two positions.
+
+    Raises:
+        InputError: If one is below 1, even, or no whole number.
+    """
+    at_least_one(**numbers)
+    for name, value in numbers.items():
+        if value % 2 == 0:
+            raise InputError(f"{name}: expected an odd number, found {value}; give {value - 1} or {value + 1}")
+
+
+def above_zero(**numbers: float) -> None:
+    """Check learning rates, temperatures and the like.
+
+    Raises:
+        InputError: If one is not above 0, or not finite.
+    """
+    for name, value in numbers.items():
+        if not 0 < value < math.inf:
+            raise InputError(f"{name}: expected more than 0, found {value}; give a positive, finite number")
+
+
+def multiple_of_heads(heads: int, hidden_dim: int) -> None:
+    """Check a hidden dimension that the heads of an attention share.
+
+    Raises:
+        InputError: If it is no positive multiple of them.
+    """
+    if not _is_whole(hidden_dim) or hidden_dim < 1 or hidden_dim % heads:
+        raise InputError(
+            f"hidden_dim: expected a positive multiple of the {heads} heads, found {hidden_dim}; change one of them"
+        )
+
+
+def halved(positions: int, times: int, name: str = "layers") -> int:
+    """Positions that are left after some halvings, each rounded down.
+
+    Args:
+        positions: To begin with.
+        times: Number of halvings.
+        name: Of the argument that sets it.
+
+    Raises:
+        InputError: If there are none left.
+    """
+    if positions >> times == 0:
+        raise InputError(f"{name}: expected few enough to halve {positions} positions, found {times}; use fewer")
+    return positions >> times
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is an int, of Python or of NumPy."""
+    return isinstance(value, Integral)

@@ -1,0 +1,45 @@
+"""A progress bar for work of more than a few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_T = TypeVar("_T")
+
+
+def track(steps: Sequence[_T], what: str, *, worth: bool = True) -> Iterator[_T]:
+    """Go through some steps under a bar.
+
+    Args:
+        steps: What to yield.
+        what: Word to put before the bar.
+        worth: Whether to show one at all.
+    """
+    with counted(what, len(steps), worth=worth) as done:
+        for number, step in enumerate(steps, start=1):
+            yield step
+            done(number)
+
+
+@contextmanager
+def counted(what: str, total: int, *, worth: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal's error stream; nothing where that is no terminal.
+
+    Args:
+        what: Word to put before the bar.
+        total: What is reached at the end.
+        worth: Whether to show one at all.
+
+    Yields:
+        Tells the bar how much of the total is done.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (worth and console.is_terminal)) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)

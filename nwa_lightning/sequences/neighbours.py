@@ -1,0 +1,93 @@
+"""Near relatives by edit distance: clusters of them, and how far a set is from the nearest sequence of another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
+
+from nwa_lightning.errors import InputError
+from nwa_lightning.progress import track
+from nwa_lightning.sequences.collection import Sequences
+
+#: The most sequences to cluster: every pair of them is compared, which takes some minutes for as many.
+MOST_CLUSTERED: Final = 50_000
+
+#: Sequences compared with all others at a time.
+_BLOCK: Final = 512
+
+
+def identity_clusters(sequences: Sequences, identity: float) -> NDArray[np.int64]:
+    """Single linkage: two sequences are in one cluster if a chain of neighbours connects them.
+
+    Neighbours have an edit distance of at most ``(1 - identity)`` of the longer length, so two sequences of different
+    clusters are never as near as that.
+
+    Args:
+        sequences: What to cluster.
+        identity: Between 0 and 1.
+
+    Returns:
+        ``(N,)`` cluster of each sequence, the number of its first member.
+
+    Raises:
+        InputError: If there are too many sequences, or the identity is not between 0 and 1.
+    """
+    if not 0 < identity <= 1:
+        raise InputError(f"split_identity: expected more than 0 and at most 1, found {identity}; write 97 % as 0.97")
+    if len(sequences) > MOST_CLUSTERED:
+        raise InputError(
+            f"split_by: expected at most {MOST_CLUSTERED:,} distinct sequences for clusters, found {len(sequences):,}; split by "
+            f"content, or by a column of the file that holds clusters made elsewhere"
+        )
+    edges = list(_neighbours(sequences, 1 - identity))
+    one, two = np.concatenate(edges, axis=1) if edges else np.empty((2, 0), dtype=np.int64)
+    cluster = np.arange(len(sequences))
+    while True:
+        lowest = cluster.copy()
+        np.minimum.at(lowest, one, cluster[two])
+        np.minimum.at(lowest, two, cluster[one])
+        lowest = lowest[lowest]
+        if np.array_equal(lowest, cluster):
+            return cluster
+        cluster = lowest
+
+
+def _neighbours(sequences: Sequences, fraction: float) -> Iterator[NDArray[np.int64]]:
+    """``(2, E)`` pairs of near sequences, block by block; lengths are sorted, as far lengths are never near."""
+    order = np.argsort(sequences.lengths, kind="stable")
+    lengths = sequences.lengths[order]
+    rows = sequences.bytes_of(order)
+    for start in track(range(0, len(rows), _BLOCK), "clusters", worth=len(rows) > 10_000):
+        stop = min(start + _BLOCK, len(rows))
+        # Partners are at least as long, and at most so much longer that the difference alone is not too much.
+        end = int(np.searchsorted(lengths * (1 - fraction), lengths[stop - 1] + 1e-9, side="right"))
+        cutoff = int(fraction * lengths[end - 1] + 1e-9)
+        found = cdist(
+            rows[start:stop],
+            rows[start:end],
+            scorer=Levenshtein.distance,
+            score_cutoff=cutoff,
+            workers=-1,
+            dtype=np.int32,
+        )
+        near = found <= fraction * lengths[None, start:end] + 1e-9
+        near &= np.arange(end - start)[None] > np.arange(stop - start)[:, None]
+        one, two = np.nonzero(near)
+        yield np.stack([order[start + one], order[start + two]])
+
+
+def nearest_edits(queries: Sequences, others: Sequences) -> NDArray[np.int64]:
+    """``(N,)`` edit distance of each of N sequences to the nearest of some others, such as of a test set to training."""
+    found = np.full(len(queries), np.iinfo(np.int32).max, dtype=np.int64)
+    rows = queries.bytes_of(np.arange(len(queries)))
+    for start in track(range(0, len(others), _BLOCK), "nearest", worth=len(rows) * len(others) > 50_000_000):
+        block = others.bytes_of(np.arange(start, min(start + _BLOCK, len(others))))
+        np.minimum(
+            found, cdist(rows, block, scorer=Levenshtein.distance, workers=-1, dtype=np.int32).min(axis=1), out=found
+        )
+    return found
