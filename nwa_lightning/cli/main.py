@@ -58,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.path.append(folder)
     try:
         _run(sys.argv[1:] if args is None else list(args))
-    except (InputError, FileNotFoundError, MisconfigurationException, ValueError) as error:
+    except Exception as error:
         message = _user_error(error)
         if message is None:
             raise
@@ -118,10 +118,19 @@ def _user_error(error: BaseException) -> str | None:
     cause: BaseException | None = error
     # jsonargparse wraps what the __init__ of a model or an encoder raises.
     while cause is not None:
-        if isinstance(cause, (InputError, FileNotFoundError, MisconfigurationException)):
+        if isinstance(cause, (InputError, FileNotFoundError, MisconfigurationException)) or _ours(cause):
             return squeezed(cause)
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__
     return None
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether this package raised it on purpose, for a model or a batch that it cannot work with."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    name = "" if place is None else str(place.tb_frame.f_globals.get("__name__"))
+    return name.startswith("nwa_lightning.") and str(error).startswith("Expected ")
 
 
 def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:

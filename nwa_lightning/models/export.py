@@ -60,9 +60,9 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
         )
     files: dict[str, bytes] = {}
     config: dict[str, Any] = {"package": "nwa-lightning", "version": version}
-    world = saved.get("NWADataModule", {}).get("world")
-    if world:
-        config["trained_on"] = world
+    trained_on = saved.get("NWADataModule", {}).get("trained_on")
+    if trained_on:
+        config["trained_on"] = trained_on
     missing = (
         "the checkpoint does not tell how to build its encoder, which is no nwa_lightning.Encoder, or whose class cannot be "
         "imported, or an argument of which is no plain value"
@@ -73,7 +73,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
             "encoder": {"class_path": spec["class_path"], "init_args": spec.get("init_args", {})},
             "max_length": encoder.max_length,
             "embedding_dim": encoder.embedding_dim,
-            "tokens": {"padding": PADDING, "sos": SOS, "letters": _letters(encoder.vocabulary, world)},
+            "tokens": {"padding": PADDING, "sos": SOS, "letters": _letters(encoder.vocabulary, trained_on)},
         }
         if _is_edit_distance_model(hyper_parameters, state, checkpoint):
             name = hyper_parameters.get("distance", "hyperbolic")
@@ -152,12 +152,12 @@ def _is_edit_distance_model(hyper_parameters: dict[str, Any], state: dict[str, T
     return issubclass(import_class(str(class_path), source), EditDistanceModel)
 
 
-def _letters(vocabulary: int, world: dict[str, Any] | None) -> dict[str, int] | None:
+def _letters(vocabulary: int, trained_on: dict[str, Any] | None) -> dict[str, int] | None:
     """Codes of the letters of the alphabet that the model was trained with.
 
     Where the checkpoint does not say which, those of all alphabets of that size (T and U are one code); None without any.
     """
-    trained = ALPHABETS.get(str((world or {}).get("alphabet")))
+    trained = ALPHABETS.get(str((trained_on or {}).get("arguments", {}).get("alphabet")))
     known = [
         alphabet.letters
         for alphabet in ([trained] if trained else ALPHABETS.values())

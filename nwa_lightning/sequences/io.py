@@ -18,7 +18,7 @@ import dnaio
 from xopen import xopen
 
 from nwa_lightning.errors import InputError
-from nwa_lightning.sequences.table import excerpt, find_delimiter, read_rows
+from nwa_lightning.sequences.table import empty_file, excerpt, find_delimiter, read_rows
 
 #: First bytes of the compressed formats that xopen reads.
 _COMPRESSED: Final = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "zst": b"\x28\xb5\x2f\xfd"}
@@ -87,12 +87,12 @@ def read_records(
         InputError: If the file cannot be read to its end, is not text, is damaged, has no record, or lacks a group. The
             message is one line.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: expected a file, found a folder; give a file in it")
     try:
         file = path.open("rb")
     except OSError as error:
-        raise InputError(f"{path}: cannot be opened: {error.strerror}; check its name and permissions") from None
+        raise InputError(
+            f"{path}: expected a file that can be read, found: {error.strerror}; check its name and permissions"
+        ) from None
     with file, _Blocks(_TextBytes(path, file, progress), _BLOCK) as stream:
         yield from _records(path, stream, group)
 
@@ -107,7 +107,7 @@ def _records(path: Path, stream: io.BufferedReader, group: str | None) -> Iterat
         if content:
             break
     else:
-        raise InputError(f"{path}: expected FASTA, FASTQ, a table or one sequence per line, found an empty file")
+        raise empty_file(path)
     mark = content[:1]
     if mark == b"@":
         return _fastq(path, stream, line, group)

@@ -34,6 +34,11 @@ def excerpt(text: str, length: int = _EXCERPT_LENGTH) -> str:
     return beginning if beginning.isprintable() else ascii(beginning)
 
 
+def empty_file(path: Path) -> InputError:
+    """The error of a file without records."""
+    return InputError(f"{path}: expected FASTA, FASTQ, a table or one sequence per line, found an empty file")
+
+
 def find_delimiter(first_line: str) -> str | None:
     """The delimiter of a table, told by its header; None if no column is called like those in ``SEQUENCE_COLUMNS``.
 
@@ -81,6 +86,7 @@ def read_rows(path: Path, lines: Iterable[str], first_line: str, number: int, gr
 
 def _one_per_line(path: Path, lines: Iterable[str], first: int) -> Iterator[Row]:
     """One sequence per line; blank lines count, but are no records."""
+    found = False
     for number, line in enumerate(lines, start=first):
         sequence = line.strip()
         if " " in sequence or "\t" in sequence:
@@ -89,7 +95,10 @@ def _one_per_line(path: Path, lines: Iterable[str], first: int) -> Iterator[Row]
                 "it, or write names and sequences as a table (CSV) or FASTA"
             )
         if sequence:
+            found = True
             yield str(number), f"line {number}", sequence, None
+    if not found:  # nothing but white space that is neither space nor tab
+        raise empty_file(path)
 
 
 def _table(path: Path, lines: Iterable[str], delimiter: str, first: int, group: str | None) -> Iterator[Row]:

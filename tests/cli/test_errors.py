@@ -61,6 +61,11 @@ FIT = [
     (["--ckpt_path=reads.txt"], "reads.txt: expected a Lightning checkpoint"),
     (["more.txt"], "more.txt: expected a file"),
     (["one", "two"], "expected at most 1 arguments without a name"),
+    # parts that do not fit together
+    (["--trainer.callbacks=AttentionMapLogger", "--model.nwa_weight=null"], "Expected a model with a head but"),
+    (["--trainer.callbacks=NWACallback"], "leave out one of NWAMixin and NWACallback"),
+    (["--trainer.callbacks=NWAWeightSchedule", "--trainer.callbacks.decay=5"], "decay=5: expected a number of steps to hold"),
+    (["--model.nwa_features=encoder.nosuch"], "nwa_features, nwa_channels: Expected"),
     # numbers of the model
     (["--model.encoder.embedding_dim=0"], "embedding_dim: expected at least 1, found 0"),
     (["--model.encoder.channels=0"], "channels: expected at least 1, found 0"),
@@ -159,6 +164,15 @@ def test_a_file_of_the_folder_shadows_no_package(in_a_folder):
     with pytest.raises(SystemExit):
         main(["fit", "--model.lr=abc"])
     assert sys.path == [*before, str(in_a_folder)]
+
+
+def test_a_bug_keeps_its_traceback(in_a_folder, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("Expected nothing of this")
+
+    monkeypatch.setattr("nwa_lightning.cli.main.export_checkpoint", broken)
+    with pytest.raises(RuntimeError, match="of this"):
+        main(["export", "--ckpt_path=a", "--to=b"])
 
 
 def test_an_unknown_message_is_squeezed_into_one_line():

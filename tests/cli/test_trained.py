@@ -176,7 +176,8 @@ def test_shorter_reads_are_measured_as_they_were_trained(here, reads, capsys, en
 
 def test_resuming_takes_all_from_the_checkpoint(folder):
     main(["fit", "--ckpt_path=checkpoints/last.ckpt", *QUIET, "--trainer.max_steps=20"])
-    resumed = torch.load("checkpoints/last.ckpt", weights_only=True)
+    states = [torch.load(path, weights_only=True) for path in folder.glob("checkpoints/*.ckpt")]
+    resumed = max(states, key=lambda state: state["global_step"])
     assert resumed["global_step"] == 20
     assert resumed["NWADataModule"]["trained_on"]["batches"]["batch_size"] == 16
     assert resumed["hyper_parameters"]["encoder"]["init_args"]["channels"] == 8

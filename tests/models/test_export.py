@@ -330,21 +330,21 @@ def test_a_model_with_an_encoder_that_cannot_be_built_again(data, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    ("world", "letters"),
+    ("trained_on", "letters"),
     [
-        ({"alphabet": "rna", "max_length": 32, "data": {"source": "reads.txt"}}, {"A": 2, "C": 3, "G": 4, "U": 5}),
-        ({"alphabet": "mine"}, {"A": 2, "C": 3, "G": 4, "T": 5, "U": 5}),
+        ({"arguments": {"alphabet": "rna", "max_length": 32, "data": "reads.txt"}}, {"A": 2, "C": 3, "G": 4, "U": 5}),
+        ({"arguments": {"alphabet": "mine"}}, {"A": 2, "C": 3, "G": 4, "T": 5, "U": 5}),
         (None, {"A": 2, "C": 3, "G": 4, "T": 5, "U": 5}),
     ],
 )
-def test_what_it_was_trained_on(checkpoint, tmp_path, world, letters):
+def test_what_it_was_trained_on(checkpoint, tmp_path, trained_on, letters):
     content = torch.load(checkpoint, weights_only=True)
-    content["NWADataModule"] = {"world": world} if world else {}
+    content["NWADataModule"] = {"trained_on": trained_on} if trained_on else {}
     torch.save(content, tmp_path / "changed.ckpt")
     main(["export", f"--ckpt_path={tmp_path / 'changed.ckpt'}", f"--to={tmp_path / 'to'}"])
     config = json.loads((tmp_path / "to" / "config.json").read_text())
     assert config["tokens"]["letters"] == letters
-    assert config.get("trained_on") == world
+    assert config.get("trained_on") == trained_on
 
 
 def test_a_model_of_ones_own(checkpoint, tmp_path, capsys):

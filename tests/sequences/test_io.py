@@ -113,6 +113,7 @@ UNPACKABLE = gzip.compress(os.urandom(60_000).hex().encode())
 REFUSED = {
     "empty": (b"", "expected FASTA, FASTQ, a table or one sequence per line, found an empty file"),
     "blank": (b"\n \n", "found an empty file"),
+    "white space of Unicode": ("\u2028\x0b\n\u3000".encode(), "found an empty file"),
     "only a byte-order mark": (b"\xef\xbb\xbf", "found an empty file"),
     "empty gzip": (gzip.compress(b""), "found an empty file"),
     "only comments": (b";a\n#b\n\n", r"expected FASTA, found only comments \(lines that begin with ';' or '#'\)"),
@@ -267,11 +268,15 @@ def test_groups_that_are_not_there(tmp_path, case):
     assert refusal(path, "fam").match(f".*{message}")
 
 
-def test_what_is_no_file(tmp_path):
-    assert refusal(tmp_path).match(".*expected a file, found a folder; give a file in it")
-    assert refusal(tmp_path / "none").match(
-        ".*cannot be opened: No such file or directory; check its name and permissions"
-    )
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [(".", "Is a directory"), ("none", "No such file or directory"), ("x" * 300, "File name too long")],
+)
+def test_what_is_no_file(tmp_path, name, message):
+    with pytest.raises(
+        InputError, match=f"expected a file that can be read, found: {message}; check its name and perm"
+    ):
+        next(read_records(tmp_path / name))
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
@@ -279,7 +284,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", refuse)  # for root, nothing is forbidden
-    assert refusal(tmp_path / "reads").match(".*cannot be opened: Permission denied; check its name and permissions")
+    assert refusal(tmp_path / "reads").match(".*found: Permission denied; check its name and permissions")
 
 
 @pytest.mark.parametrize("packing", [bytes, gzip.compress], ids=["plain", "gz"])
