@@ -43,3 +43,4 @@ def counted(what: str, total: int, *, worth: bool = True) -> Iterator[Callable[[
     with Progress(*columns, console=console, transient=True, disable=not (worth and console.is_terminal)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
+        progress.update(task, completed=total)

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
 from nwa_lightning.alignment import Kind, Scores, check_scores
@@ -235,9 +235,6 @@ class NWADataModule(LightningDataModule):
         if stage == "fit":
             check_arguments(known["batches"], self._batch_arguments(), MATRIX_ARGUMENTS)
         self.reads = self.reads.adopt(known, stage)
-        if stage == "test":
-            source = self.reads.test_data or f"{self.reads.data} (its test set)"
-            rank_zero_info(f"test: {len(self.reads.test):,} reads of {source}")
 
     def _batch_arguments(self) -> dict[str, Any]:
         """Arguments of the training batches, in plain values."""

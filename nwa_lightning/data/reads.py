@@ -166,7 +166,26 @@ class ReadSets:
         made._borders = None if borders is None else Borders(*(int(border, 16) for border in borders))
         if "sequences" in self.__dict__:  # read once
             made.__dict__["sequences"] = made._fit(self.sequences, self.data)
+        if stage == "test":
+            rank_zero_info(made._tested(arguments))
         return made
+
+    def _tested(self, arguments: dict[str, Any]) -> str:
+        """What is tested, in one line; with another file also how many of its reads were trained on."""
+        if self.test_data is None:
+            return f"test: {len(self.test):,} reads, the test set of {self.data}"
+        line = f"test: {len(self.test):,} reads, all of {self.test_data}"
+        trained = replace(self, **arguments)
+        trained._borders = self._borders
+        try:
+            seen = int(np.isin(self.test.hashes, trained.split.train.hashes).sum())
+        except InputError:
+            return f"{line}; which of them were trained on is not known, as {trained.data} cannot be read"
+        if seen:
+            rank_zero_warn(
+                f"{self.test_data}: {seen:,} of {len(self.test):,} reads were trained on; the error on others may be larger"
+            )
+        return f"{line}; {seen:,} of them were trained on"
 
     def summary(self) -> str:
         """The sizes of the sets, and how near the test set is to the training set, in one line."""

@@ -71,7 +71,7 @@ def load_sequences(
     dropped = 0
     first_dropped = ""
     path, size = _find(source)
-    with counted(f"reading {source}", size, worth=size > _WORTH_A_BAR) as progress:
+    with counted(f"reading {Path(source).name}", size, worth=size > _WORTH_A_BAR) as progress:
         for name, place, sequence, value in _records(source, path, group, progress):
             if not sequence:
                 raise InputError(f"{path}: {place}: the sequence is empty; remove the record")

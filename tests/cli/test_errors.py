@@ -64,7 +64,10 @@ FIT = [
     # parts that do not fit together
     (["--trainer.callbacks=AttentionMapLogger", "--model.nwa_weight=null"], "Expected a model with a head but"),
     (["--trainer.callbacks=NWACallback"], "leave out one of NWAMixin and NWACallback"),
-    (["--trainer.callbacks=NWAWeightSchedule", "--trainer.callbacks.decay=5"], "decay=5: expected a number of steps to hold"),
+    (
+        ["--trainer.callbacks=NWAWeightSchedule", "--trainer.callbacks.decay=5"],
+        "decay=5: expected a number of steps to hold",
+    ),
     (["--model.nwa_features=encoder.nosuch"], "nwa_features, nwa_channels: Expected"),
     # numbers of the model
     (["--model.encoder.embedding_dim=0"], "embedding_dim: expected at least 1, found 0"),

@@ -46,16 +46,15 @@ def folder(trained, here):
 
 
 def measured(capsys, *args):
-    """The table of a test, and what was said of the reads."""
+    """The table of a test."""
     capsys.readouterr()
     main(["test", *args, *QUIET])
-    shown = capsys.readouterr()
-    table = dict(re.findall(r"(test/\w+) +│ +(\S+)", shown.out))
+    table = dict(re.findall(r"(test/\w+) +│ +(\S+)", capsys.readouterr().out))
     assert len(table) == 4
-    return table, shown.out + shown.err
+    return table
 
 
-def test_a_checkpoint_is_tested_on_its_own_file(folder, capsys, caplog, monkeypatch):
+def test_a_checkpoint_is_tested_on_its_own_file(folder, capsys, monkeypatch):
     model = EditDistanceModel.load_from_checkpoint("checkpoints/last.ckpt", weights_only=True).eval()
     data = NWADataModule("mine.txt", batch_size=16)
     with torch.inference_mode():
@@ -67,7 +66,7 @@ def test_a_checkpoint_is_tested_on_its_own_file(folder, capsys, caplog, monkeypa
             )
     expected = {name: float(value) for name, value in model.test_metrics.compute().items()}
     monkeypatch.chdir("/")  # the checkpoint says where the file is
-    table, _ = measured(capsys, str(folder / "checkpoints" / "last.ckpt"))
+    table = measured(capsys, str(folder / "checkpoints" / "last.ckpt"))
     assert {name: float(value) for name, value in table.items()} == pytest.approx(expected, rel=1e-4)
 
 
@@ -84,7 +83,7 @@ def test_the_state_is_plain(folder):
 def test_no_read_that_was_trained_on_is_ever_measured(folder, capsys):
     lines = (folder / "mine.txt").read_text().split()
     trained_on = set(NWADataModule("mine.txt").split.train.hashes.tolist())
-    before, _ = measured(capsys, "checkpoints/last.ckpt")
+    before = measured(capsys, "checkpoints/last.ckpt")
     generator = np.random.default_rng(0)
     more = ["".join(row) for row in generator.choice(list("ACGT"), (60, 30))]
     for name, changed in (
@@ -93,7 +92,7 @@ def test_no_read_that_was_trained_on_is_ever_measured(folder, capsys):
         ("appended", [*more, *lines]),
     ):
         (folder / f"{name}.txt").write_text("\n".join(changed) + "\n")
-        table, _ = measured(capsys, "checkpoints/last.ckpt", f"--data.data={name}.txt")
+        table = measured(capsys, "checkpoints/last.ckpt", f"--data.data={name}.txt")
         if name != "appended":
             assert table == before
         data = NWADataModule(f"{name}.txt")
@@ -102,13 +101,24 @@ def test_no_read_that_was_trained_on_is_ever_measured(folder, capsys):
         assert not trained_on & set(data.split.val.hashes.tolist())
 
 
-def test_all_of_another_file_is_measured(folder, capsys):
+def test_all_of_another_file_is_tested(trained, folder, capsys):
     lines = (folder / "mine.txt").read_text().split()
-    (folder / "other.txt").write_text("\n".join(line[:20] for line in lines[:40]) + "\n")
-    os.remove("mine.txt")  # not needed
-    with_name, _ = measured(capsys, "checkpoints/last.ckpt", "other.txt")
-    by_option, _ = measured(capsys, "--ckpt_path=checkpoints/last.ckpt", "--data.test_data=other.txt")
+    (folder / "other.txt").write_text("\n".join(line[:19] for line in lines[:40]) + "\n")
+    with_name = measured(capsys, "checkpoints/last.ckpt", "other.txt")
+    (trained / "mine.txt").rename(trained / "elsewhere.txt")  # not needed
+    try:
+        by_option = measured(capsys, "--ckpt_path=checkpoints/last.ckpt", "--data.test_data=other.txt")
+    finally:
+        (trained / "elsewhere.txt").rename(trained / "mine.txt")
     assert with_name == by_option
+
+
+def test_reads_that_were_trained_on_are_counted(folder, capsys):
+    data = NWADataModule("mine.txt")
+    some = [*data.split.train.to_strings()[:7], *data.split.test.to_strings()[:5]]
+    (folder / "mixed.txt").write_text("\n".join(some) + "\n")
+    with pytest.warns(UserWarning, match="mixed.txt: 7 of 12 reads were trained on"):
+        measured(capsys, "checkpoints/last.ckpt", "mixed.txt")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +174,7 @@ def test_shorter_reads_are_measured_as_they_were_trained(here, reads, capsys, en
     main(["fit", str(reads), f"--model.encoder={encoder}", "--model.nwa_weight=null", *QUIET, "--trainer.max_steps=3"])
     model = EditDistanceModel.load_from_checkpoint("checkpoints/last.ckpt", weights_only=True)
     (here / "short.txt").write_text("\n".join(line[:20] for line in reads.read_text().split()[:30]) + "\n")
-    table, _ = measured(capsys, "checkpoints/last.ckpt", "short.txt")
+    table = measured(capsys, "checkpoints/last.ckpt", "short.txt")
     assert model.length == 32
     predicted = NWADataModule("short.txt", max_length=32)
     batch = predicted._fixed(predicted.sequences.unique(), 30).dataset[0]
