@@ -53,7 +53,8 @@ class NWADataModule(LightningDataModule):
             what the checkpoint says.
         on_long: What to do with a longer sequence: stop with an error, or cut it with a warning.
         train_size: Sequences to train on; by default all that validation and test leave.
-        val_size: Sequences to validate on, as a number or a fraction; by default the published fraction, 700 of 9,200.
+        val_size: Sequences to validate on, as a number or a fraction; by default the published fraction, 700 of 9,200, but at
+            most 3,500.
         test_size: Sequences to test on, as a number or a fraction; by default the published fraction, 1,500 of 9,200.
         split_by: What stays together in one set: content, only copies; clusters, sequences that are connected by steps of
             split_identity; or a column of the file (name=value in a FASTA header), by value. A column that says train, val

@@ -17,6 +17,9 @@ from nwa_lightning.sequences.neighbours import identity_clusters
 #: Train : validation : test, in the proportions of Lee & No (2024): 7,000 / 700 / 1,500.
 PUBLISHED_SPLIT: Final = (7000, 700, 1500)
 
+#: Sequences to validate on where no size is asked for; more take longer and say no more (ten groups of the data module).
+MOST_VALIDATED: Final = 3500
+
 #: Values of a column that name a set, rather than a group to keep together.
 SET_NAMES: Final = {"train": 0, "val": 1, "validation": 1, "test": 2}
 
@@ -76,7 +79,8 @@ def split_sequences(
         sequences: What to split; later duplicates are left out.
         seed: Of the places.
         train_size: The number of sequences to train on, those first on the line; by default all that the other two leave.
-        val_size: Sequences to validate on, as a number or a fraction; by default the published fraction, 700 of 9,200.
+        val_size: Sequences to validate on, as a number or a fraction; by default those of the published fraction, 700 of
+            9,200, that come first on the line, ``MOST_VALIDATED`` at most.
         test_size: Sequences to test on, as a number or a fraction; by default the published fraction, 1,500 of 9,200.
         by: What shares a place: ``"content"``, only copies; ``"clusters"``, all sequences that are connected by steps of
             at least ``identity``, so that no test sequence has such a neighbour in training; or a column of the file
@@ -105,9 +109,10 @@ def split_sequences(
         borders = _borders(line, train_size, val_size, test_size)
     ends = [_count_below(line, border) for border in borders]
     rest = order[ends[1] :]
+    validated = order[ends[0] : ends[1]][: MOST_VALIDATED if val_size is None else None]
     return _checked(
         distinct.take(rest if train_size is None else rest[:train_size]),
-        distinct.take(order[ends[0] : ends[1]]),
+        distinct.take(validated),
         distinct.take(order[: ends[0]]),
         borders,
     )

@@ -61,6 +61,15 @@ def test_a_border_set_by_a_number_is_kept_when_sequences_are_added():
         assert one <= two
 
 
+def test_few_of_many_are_validated_unless_asked_for(monkeypatch):
+    monkeypatch.setattr("nwa_lightning.sequences.split.MOST_VALIDATED", 10)
+    sequences = Sequences.from_strings(random_strings(400))
+    few, all_of_them = split_sequences(sequences), split_sequences(sequences, val_size=700 / 9200)
+    assert len(few.val) == 10
+    assert few.val.to_strings() == all_of_them.val.to_strings()[:10]
+    assert few.train.to_strings() == all_of_them.train.to_strings()
+
+
 def test_the_alphabet_moves_nothing():
     strings = random_strings(100)
     split = split_sequences(Sequences.from_strings(strings))
