@@ -173,7 +173,7 @@ def _headed(path: Path, records: Iterable[tuple[str, str]], group: str | None) -
     for count, (header, sequence) in enumerate(records, start=1):
         words = header.split(None, 1)
         name = words[0] if words else str(count)
-        shown = name if len(name) <= 40 else excerpt(name)
+        shown = name if len(name) <= 40 and name.isprintable() else excerpt(name)
         place = f"record {count} ({shown})"
         if attribute is not None:
             values = set(attribute.findall(header))

@@ -29,9 +29,11 @@ Row = tuple[str, str, str, str | None]
 
 
 def excerpt(text: str, length: int = _EXCERPT_LENGTH) -> str:
-    """Text for a message: its beginning, on one line, in quotes where a character cannot be printed."""
-    beginning = text if len(text) <= length else f"{text[:length]}..."
-    return beginning if beginning.isprintable() else ascii(beginning)
+    """Text for a message: its beginning, in one line, in quotes and escaped if a character cannot be printed."""
+    shown = text[: length + 1]
+    if not shown.isprintable():
+        shown = ascii(shown)
+    return shown if len(shown) <= length else f"{shown[:length]}..."
 
 
 def empty_file(path: Path) -> InputError:

@@ -287,6 +287,7 @@ def test_what_cannot_be_drawn_is_refused_before_training(theirs, data, tmp_path)
 def test_on_the_command_line(reads, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.limit_train_batches=2"]
+    options.append("--trainer.val_check_interval=1.0")  # else every tenth of the run
     encoder = ["--model.encoder.layers=2", "--model.encoder.channels=4"]
     maps = ["--trainer.callbacks+=AttentionMapLogger", "--trainer.callbacks.every_n_epochs=1"]
     main(["fit", f"--data.data={reads}", "--data.batch_size=16", "--trainer.max_steps=4", *options, *encoder, *maps])

@@ -87,6 +87,7 @@ FIT = [
     (["--model.power=nan"], "power: expected"),
     (["--model.homologous=-1"], "homologous: expected"),
     (["--trainer.max_steps=-1"], "schedule: expected a run with an end for the cosine"),
+    (["--seed_everything=-1"], "--seed_everything: expected a number from 0 to 4294967295, found -1"),
     # numbers of the data
     (["--data.seed=-1"], "seed: expected at least 0, found -1"),
     (["--data.num_workers=-1"], "num_workers: expected 0 for none or a number of processes, found -1"),

@@ -149,9 +149,9 @@ def test_a_model_of_one_width(reads):
     trainer = fit(Flat(), data, NWACallback(), limit_val_batches=2, val_check_interval=2)
     assert trainer.callback_metrics["train/nwa_loss"] > 0.1
     assert "val/mean" in trainer.callback_metrics
-    narrow = NWADataModule(str(reads), val_size=2, test_size=2, **options)
-    width = {batch.tokens.shape[1] for batch in narrow.val_dataloader()}
-    assert width != {33}, "without fixed_width a batch is as wide as its own longest sequence"
+    narrow = NWADataModule(str(reads), **options)
+    widths = {batch.tokens.shape[1] for batch in narrow.predict_dataloader()}
+    assert widths != {33}, "without fixed_width a batch is as wide as its own longest sequence"
 
 
 @dataclass
