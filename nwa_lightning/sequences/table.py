@@ -133,7 +133,8 @@ def _table(path: Path, lines: Iterable[str], delimiter: str, first: int, group: 
             name = row[name_at].strip() if name_at is not None else ""
             yield name or str(count), place, row[sequence_at].strip(), value
     except csv.Error as error:
-        raise InputError(f"{path}: line {line}: the row cannot be read: {error}; check its quotes") from None
+        message = str(error).replace("\t", "tab")
+        raise InputError(f"{path}: line {line}: the row cannot be read: {message}; check its quotes") from None
     if not count:
         raise InputError(f"{path}: line {first}: expected rows below the header, found none; add some")
 

@@ -194,6 +194,10 @@ REFUSED = {
         "line 3: the row cannot be read: unexpected end of data; check its quo",
     ),
     "letters after a quote": (b'id,sequence\n"b"x,AC\n', "line 2: the row cannot be read: ',' expected after '\"'"),
+    "letters after a quote in a TSV": (
+        b'id\tseq\n"b"x\tAC\n',
+        "line 2: the row cannot be read: 'tab' expected after '\"'",
+    ),
     "no rows": (b"id,sequence\n\n", "line 1: expected rows below the header, found none"),
     "cut gzip": (UNPACKABLE[:-9], r"cannot be read past line 1: .*end-of-stream.*; is the file complete\?"),
     "damaged gzip": (
