@@ -173,7 +173,7 @@ def test_shorter_reads_are_measured_as_they_were_trained(here, reads, capsys, en
     """Weights of these do not depend on the length; the scale of their distances does."""
     main(["fit", str(reads), f"--model.encoder={encoder}", "--model.nwa_weight=null", *QUIET, "--trainer.max_steps=3"])
     model = EditDistanceModel.load_from_checkpoint("checkpoints/last.ckpt", weights_only=True)
-    (here / "short.txt").write_text("\n".join(line[:20] for line in reads.read_text().split()[:30]) + "\n")
+    (here / "short.txt").write_text("\n".join(line[:19] for line in reads.read_text().split()[:30]) + "\n")
     table = measured(capsys, "checkpoints/last.ckpt", "short.txt")
     assert model.length == 32
     predicted = NWADataModule("short.txt", max_length=32)
