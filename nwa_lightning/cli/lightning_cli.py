@@ -120,7 +120,9 @@ class NWACLI(LightningCLI):
         config = self._config
         seed = config["seed_everything"]
         if not 0 <= seed < 1 << 32:
-            raise InputError(f"--seed_everything: expected a number from 0 to {(1 << 32) - 1}, found {seed}; give another")
+            raise InputError(
+                f"--seed_everything: expected a number from 0 to {(1 << 32) - 1}, found {seed}; give another"
+            )
         if trained is not None and trained.model is not None:
             check_model(trained.model, config["model"].as_dict())
         if self._command in _MEASURING:

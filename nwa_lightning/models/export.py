@@ -24,6 +24,9 @@ WEIGHTS: Final = "encoder.safetensors"
 CONFIG: Final = "config.json"
 PROGRAM: Final = "encoder.pt2"
 
+#: That an exported program embeds at a time.
+MOST_SEQUENCES: Final = 1 << 31
+
 
 def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
     """Write the encoder of a checkpoint of ``nwa fit``, without the NWA head, and print what was written.
@@ -182,10 +185,10 @@ def _program(encoder: Encoder) -> bytes:
     """The encoder as a saved ``torch.export`` program."""
     tokens = torch.full((2, encoder.max_length + 1), PADDING)
     tokens[:, 0] = SOS
+    # Torch 2.7 takes no number of sequences that has no bound.
+    batch = torch.export.Dim("batch", max=MOST_SEQUENCES)
     # Without gradients, so that a caller may turn the embeddings into an array.
-    program = torch.export.export(
-        encoder.requires_grad_(False), (tokens,), dynamic_shapes=({0: torch.export.Dim("batch")},)
-    )
+    program = torch.export.export(encoder.requires_grad_(False), (tokens,), dynamic_shapes=({0: batch},))
     file = io.BytesIO()
     torch.export.save(program, file)
     return file.getvalue()
