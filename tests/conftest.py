@@ -1,9 +1,12 @@
+import sys
+
 import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
 from nwa_lightning import NWADataModule
+from nwa_lightning.cli.main import main
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +25,31 @@ def reads(tmp_path_factory):
 @pytest.fixture
 def data(reads):
     return NWADataModule(str(reads), batch_size=16, nwa_batch_size=6, val_group=10, test_group=10)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # main adds the current folder
+    return tmp_path
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that must end in one line and status 2; gives the line."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in args])
+        assert stop.value.code == 2
+        shown = capsys.readouterr().err.strip().splitlines()
+        assert not [line for line in shown if "Traceback" in line or "usage:" in line]
+        errors = [line for line in shown if line.startswith("nwa: error: ")]
+        assert errors == shown[-1:]
+        assert len(errors[0]) < 500
+        return errors[0].removeprefix("nwa: error: ")
+
+    return run
 
 
 class Theirs(LightningModule):
