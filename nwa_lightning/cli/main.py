@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nwa_lightning import __version__
@@ -92,6 +93,9 @@ def _run(args: list[str]) -> None:
         run_demo(chosen.reads, out=chosen.out, seed=chosen.seed, steps=chosen.steps, fast=chosen.fast)
     else:
         NWACLI([chosen.command, *_with_names(chosen.command, args[args.index(chosen.command) + 1 :])])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Else a thread of gloo may still run when the interpreter goes, and the process is aborted (pytorch issue 190489).
+            torch.distributed.destroy_process_group()
 
 
 def _with_names(command: str, rest: list[str]) -> list[str]:

@@ -156,6 +156,7 @@ for size in sizes:
         callbacks=[writer], accelerator="cpu", strategy="ddp", devices=2, logger=False, enable_progress_bar=False
     )
     trainer.predict(model, datamodule=NWADataModule(reads, test_group=int(size)), return_predictions=False)
+torch.distributed.destroy_process_group()
 """
 
 

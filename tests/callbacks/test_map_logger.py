@@ -303,6 +303,7 @@ def test_two_processes_draw_once_and_nobody_waits(reads, tmp_path):
             import sys
             sys.path[:0] = [{str(Path(__file__).parents[1])!r}, {str(Path(__file__).parent)!r}]
             from pathlib import Path
+            import torch
             from lightning.pytorch.loggers import CSVLogger
             from nwa_lightning import AttentionMapLogger, NWADataModule
             from test_map_logger import fit, small_model
@@ -310,6 +311,7 @@ def test_two_processes_draw_once_and_nobody_waits(reads, tmp_path):
             data = NWADataModule({str(reads)!r}, batch_size=16, nwa_batch_size=6, val_group=10)
             options = dict(devices=2, strategy="ddp", logger=CSVLogger({str(tmp_path)!r}, name="two"))
             fit(small_model(), data, Path({str(tmp_path)!r}), AttentionMapLogger(every_n_epochs=1), **options)
+            torch.distributed.destroy_process_group()
             """
         )
     )

@@ -222,6 +222,8 @@ def test_two_processes_give_the_gradients_of_one(reads, tmp_path, way, strategy)
             trainer.fit(model, NWADataModule({str(reads)!r}, batch_size=16, nwa_batch_size=6))
             if trainer.is_global_zero:
                 torch.save([model.encoder.state_dict(), nwa.nwa.head.state_dict()], sys.argv[2])
+            if processes > 1:
+                torch.distributed.destroy_process_group()
             """
         )
     )

@@ -228,6 +228,7 @@ def test_two_processes_leave_the_head_alone_where_there_is_no_term(reads, tmp_pa
             trainer = fit(Theirs(), data, nwa, Heads(), devices=2, strategy="ddp")
             if trainer.is_global_zero:
                 torch.save(Heads.seen, {str(tmp_path / "heads.pt")!r})
+            torch.distributed.destroy_process_group()
             """
         )
     )
