@@ -4,8 +4,8 @@ setup(
     ext_modules=[
         Extension(
             "nwa_lightning._nw",
-            sources=["src_ext/_nw.pyx", "src_ext/nw_fill.c", "src_ext/row_jsd.c"],
-            depends=["src_ext/nw_fill.h", "src_ext/nw_fill_lanes.h", "src_ext/row_jsd.h", "src_ext/row_jsd_lanes.h"],
+            sources=["src_ext/_nw.pyx", "src_ext/nw_fill.c", "src_ext/row_jsd.c", "src_ext/edit_band.c"],
+            depends=[f"src_ext/{name}.h" for kernel in ("nw_fill", "row_jsd", "edit_band") for name in (kernel, f"{kernel}_lanes")],
             extra_compile_args=["-O3"],
         )
     ]

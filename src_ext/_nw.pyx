@@ -3,7 +3,7 @@
 
 import os
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
 
 
 cdef extern from "nw_fill.h" nogil:
@@ -41,6 +41,56 @@ cdef extern from "row_jsd.h" nogil:
     void row_jsd_use(int index)
 
 
+cdef extern from "edit_band.h" nogil:
+    ctypedef struct edit_set:
+        const uint64_t *words
+        const uint8_t *codes
+        const int64_t *places
+        const int64_t *lengths
+        Py_ssize_t longest
+        int planes
+
+    ctypedef struct edit_letters:
+        const uint8_t *flat
+        const int64_t *starts
+        const int64_t *lengths
+        const int64_t *places
+        const uint8_t *table
+        uint64_t *words
+        uint8_t *codes
+        Py_ssize_t count
+        int planes
+
+    ctypedef struct edit_listed:
+        edit_set set
+        const int64_t *pairs
+        int32_t *out
+        Py_ssize_t count
+        int32_t cutoff
+
+    ctypedef struct edit_block:
+        edit_set set
+        const int64_t *rows
+        const int64_t *columns
+        int32_t *out
+        Py_ssize_t row_count
+        Py_ssize_t column_count
+        Py_ssize_t stride
+        Py_ssize_t row_base
+        Py_ssize_t column_base
+        Py_ssize_t triangle
+        int32_t cutoff
+
+    void c_edit_seen "edit_seen"(
+        const uint8_t *flat, const int64_t *starts, const int64_t *lengths, Py_ssize_t count, uint8_t *seen
+    )
+    void c_edit_pack "edit_pack"(const edit_letters *letters)
+    int c_edit_pairs "edit_pairs"(const edit_listed *listed)
+    int c_edit_rows "edit_rows"(const edit_block *block)
+    void edit_use(int index)
+    int c_edit_lanes "edit_lanes"()
+
+
 def _runnable():
     cdef int index = 0
     names = []
@@ -60,11 +110,13 @@ def _choose():
         )
     nw_use(instruction_sets.index(name))
     row_jsd_use(instruction_sets.index(name))
+    edit_use(instruction_sets.index(name))
     return name
 
 
 instruction_sets = _runnable()
 instruction_set = _choose()
+edit_lanes = c_edit_lanes()
 
 
 def fill(
@@ -127,3 +179,116 @@ def row_jsd(
         status = c_row_jsd(&batch)
     if status != 0:
         raise MemoryError("no memory for the working row of the divergence kernel")
+
+
+def edit_seen(const uint8_t[::1] flat, const int64_t[::1] starts, const int64_t[::1] lengths, uint8_t[::1] seen):
+    """Set ``seen[letter]`` for each letter of the sequences, without the interpreter lock."""
+    if starts.shape[0] == 0 or flat.shape[0] == 0:
+        return
+    with nogil:
+        c_edit_seen(&flat[0], &starts[0], &lengths[0], starts.shape[0], &seen[0])
+
+
+def edit_pack(
+    const uint8_t[::1] flat,
+    const int64_t[::1] starts,
+    const int64_t[::1] lengths,
+    const uint8_t[::1] table,
+    const int64_t[::1] places,
+    uint64_t[:, ::1] words,
+    uint8_t[::1] codes,
+):
+    """Write bit planes and codes of the sequences, without the interpreter lock."""
+    cdef edit_letters letters
+    if starts.shape[0] == 0 or words.shape[0] == 0:
+        return
+    letters.flat = &flat[0]
+    letters.starts = &starts[0]
+    letters.lengths = &lengths[0]
+    letters.places = &places[0]
+    letters.table = &table[0]
+    letters.words = &words[0, 0]
+    letters.codes = &codes[0]
+    letters.count = starts.shape[0]
+    letters.planes = <int>words.shape[1]
+    with nogil:
+        c_edit_pack(&letters)
+
+
+def edit_pairs(
+    const uint64_t[:, ::1] words,
+    const uint8_t[::1] codes,
+    const int64_t[::1] places,
+    const int64_t[::1] lengths,
+    Py_ssize_t longest,
+    const int64_t[:, ::1] pairs,
+    int32_t cutoff,
+    int32_t[::1] out,
+):
+    """Write the distance of each pair of packed sequences, without the interpreter lock. Nothing is checked here."""
+    cdef edit_listed listed
+    cdef int status
+    if pairs.shape[0] == 0:
+        return
+    _fill_set(&listed.set, words, codes, places, lengths, longest)
+    listed.pairs = &pairs[0, 0]
+    listed.out = &out[0]
+    listed.count = pairs.shape[0]
+    listed.cutoff = cutoff
+    with nogil:
+        status = c_edit_pairs(&listed)
+    if status != 0:
+        raise MemoryError("no memory for the working words of the edit-distance kernel")
+
+
+def edit_rows(
+    const uint64_t[:, ::1] words,
+    const uint8_t[::1] codes,
+    const int64_t[::1] places,
+    const int64_t[::1] lengths,
+    Py_ssize_t longest,
+    const int64_t[::1] rows,
+    const int64_t[::1] columns,
+    Py_ssize_t triangle,
+    Py_ssize_t row_base,
+    Py_ssize_t column_base,
+    int32_t cutoff,
+    int32_t[:, ::1] out,
+):
+    """Write the distances of all rows to all columns, or those of a triangle and its mirror, without the lock."""
+    cdef edit_block block
+    cdef int status
+    if rows.shape[0] == 0 or columns.shape[0] == 0:
+        return
+    _fill_set(&block.set, words, codes, places, lengths, longest)
+    block.rows = &rows[0]
+    block.columns = &columns[0]
+    block.out = &out[0, 0]
+    block.row_count = rows.shape[0]
+    block.column_count = columns.shape[0]
+    block.stride = out.shape[1]
+    block.row_base = row_base
+    block.column_base = column_base
+    block.triangle = triangle
+    block.cutoff = cutoff
+    with nogil:
+        status = c_edit_rows(&block)
+    if status != 0:
+        raise MemoryError("no memory for the working words of the edit-distance kernel")
+
+
+cdef void _fill_set(
+    edit_set *packed,
+    const uint64_t[:, ::1] words,
+    const uint8_t[::1] codes,
+    const int64_t[::1] places,
+    const int64_t[::1] lengths,
+    Py_ssize_t longest,
+) noexcept:
+    # Sequences without letters have no words, and nothing of them is read.
+    packed.words = &words[0, 0] if words.shape[0] else NULL
+    packed.codes = &codes[0] if codes.shape[0] else NULL
+    packed.places = &places[0]
+    packed.lengths = &lengths[0]
+    packed.longest = longest
+    packed.planes = <int>words.shape[1]

@@ -169,6 +169,7 @@ static const char *const instruction_sets[] = {
     "baseline",
 #ifdef NW_X86
     "avx2",
+    "avx512",
 #endif
 #endif
 };
@@ -179,7 +180,10 @@ const char *nw_instruction_set(int index) {
     int count = (int)(sizeof instruction_sets / sizeof *instruction_sets);
 #ifdef NW_X86
     __builtin_cpu_init();
-    /* row_jsd.c, which goes by the same names, wants fused multiply-add besides. */
+    /* row_jsd.c, which goes by the same names, wants fused multiply-add besides; only edit_band.c knows AVX-512. */
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vbmi2") ||
+        !__builtin_cpu_supports("avx512vpopcntdq"))
+        count = 3;
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) count = 2;
 #endif
     return index < count ? instruction_sets[index] : NULL;

@@ -1,0 +1,278 @@
+/* Edit distances of many pairs: Myers' bit vectors in a band that slides along the diagonal, one pair a lane.
+ *
+ * A column of the table of distances is kept as its vertical differences, +1 in one bit vector and -1 in another (Myers
+ * 1999; the form for words that follow one another is that of Hyyro 2003). Here bit b stands for a diagonal, not for a row:
+ * from a column to the next the vectors move down by a row, so W words of 64 bits follow 64 W diagonals at the cost of W
+ * words a column, however long the sequences are.
+ *
+ * How wide a band has to be (Ukkonen 1985): with lengths that differ by g, an alignment that leaves the diagonals between
+ * 0 and g by more than x has more than g + 2 x + 1 edits. What a band with x diagonals to spare on both sides finds is the
+ * length of some alignment, so up to g + 2 x + 2 it is the distance. A pair begins in a band as wide as its likes have
+ * needed lately; the few of larger distance are collected and done once more in a wider one. Any result is exact.
+ *
+ * Layout: a lane is a pair and a word of 64 bits; 8 pairs (AVX-512 with VBMI2), 4 (AVX2), 2 (SSE2, NEON, any other) or 1 are
+ * done side by side, without dependence between lanes. Pairs of similar lengths are sorted together. What is left to differ
+ * costs nothing: a common suffix of zeros changes no distance, so a shorter pair just goes on as long as its neighbours.
+ *
+ * Which letters are equal is found in one of two ways. Listed pairs: letters are bit planes (2 for four letters), those of
+ * the second sequence lie in the window of the band, that of the first is spread over the word; a few exclusive ors do it,
+ * and there is no table to make or to gather from. Blocks: one first sequence against as many second ones as there are lanes,
+ * whose vectors of equal letters are made once per letter, and lie in the first cache.
+ *
+ * The last diagonal's cells are summed up as the band moves; the wanted cell follows from the last column's differences. So
+ * does, every so often, the latest cell of its diagonal, where distances never fall: once all lanes are beyond what the band
+ * or the cutoff allows, the rest is left.
+ */
+#include "edit_band.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define EDIT_X86 1
+#include <immintrin.h>
+#endif
+
+#ifdef __GNUC__
+#define EDIT_INLINE static inline __attribute__((always_inline))
+#else
+#define EDIT_INLINE static inline
+#endif
+
+#if defined(__clang__)
+#define EDIT_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define EDIT_UNROLL _Pragma("GCC unroll 8")
+#else
+#define EDIT_UNROLL
+#endif
+
+/* Pairs that are sorted and done together. */
+enum { EDIT_CHUNK = 4096 };
+
+/* A pair to do. The second sequence of a block's pair is its column's, of a listed one's the longer. */
+typedef struct {
+    int64_t first;
+    int64_t second;
+    int32_t *to;
+    int32_t *mirror; /* NULL: none */
+    int64_t words;   /* a narrower band is known not to do */
+} edit_item;
+
+/* What a call has at hand. */
+typedef struct {
+    const edit_set *set;
+    int64_t cutoff;
+    double typical; /* two thirds of the latest distances were below this fraction of the longer length */
+    edit_item *items;
+    edit_item *later; /* what needs a wider band */
+    uint64_t *keys;
+    uint64_t *more_keys;
+    ptrdiff_t count;       /* of items */
+    ptrdiff_t later_count; /* at most EDIT_CHUNK */
+    void *vectors;
+} edit_call;
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Orders the items by band, difference and length: keys hold that, and the item's number in the lowest 16 bits. */
+static const uint64_t *edit_sort(const edit_call *call) {
+    uint64_t *keys = call->keys, *other = call->more_keys, all = 0, any = 0;
+    int shift = 0;
+    while (call->set->longest >> shift > UINT16_MAX) shift++;
+    for (ptrdiff_t k = 0; k < call->count; k++) {
+        const edit_item *item = &call->items[k];
+        const int64_t first = call->set->lengths[item->first], second = call->set->lengths[item->second];
+        const uint64_t gap = (uint64_t)(second > first ? second - first : first - second) >> shift;
+        keys[k] = (uint64_t)smaller(item->words, 4095) << 52 | gap / 8 << 36 | (uint64_t)(first >> shift) << 16 | (uint64_t)k;
+        all = k == 0 ? keys[0] : all & keys[k];
+        any |= keys[k];
+    }
+    for (int digit = 16; digit < 64; digit += 8) {
+        if (((all ^ any) >> digit & 255) == 0) continue;
+        ptrdiff_t places[257] = {0};
+        for (ptrdiff_t k = 0; k < call->count; k++) places[(keys[k] >> digit & 255) + 1]++;
+        for (int k = 0; k < 256; k++) places[k + 1] += places[k];
+        for (ptrdiff_t k = 0; k < call->count; k++) other[places[keys[k] >> digit & 255]++] = keys[k];
+        uint64_t *swap = keys;
+        keys = other;
+        other = swap;
+    }
+    return keys;
+}
+
+static void edit_learn(edit_call *call, int64_t distance, int64_t longest) {
+    if ((double)distance > call->typical * (double)longest)
+        call->typical += 0.01;
+    else
+        call->typical -= 0.005;
+}
+
+static void edit_finish(edit_call *call);
+
+/* One bit of each of 64 letters. */
+static uint64_t edit_bits(const uint8_t *codes, int plane) {
+    uint64_t word = 0;
+#ifdef EDIT_X86
+    for (int k = 0; k < 4; k++) {
+        const __m128i letters = _mm_loadu_si128((const __m128i *)(codes + 16 * k));
+        const __m128i at_top = _mm_sll_epi16(letters, _mm_cvtsi32_si128(7 - plane));
+        word |= (uint64_t)(uint32_t)_mm_movemask_epi8(at_top) << (16 * k);
+    }
+#else
+    for (int k = 0; k < 8; k++) {
+        uint64_t eight = 0;
+        for (int i = 0; i < 8; i++) eight |= (uint64_t)codes[8 * k + i] << (8 * i);
+        /* The product moves bit 8 i to 56 + i. */
+        word |= ((eight >> plane & 0x0101010101010101u) * 0x0102040810204080u >> 56) << (8 * k);
+    }
+#endif
+    return word;
+}
+
+#ifdef __GNUC__
+
+#define EDIT_LANES 2
+#define EDIT_NAME(name) name##_2
+#include "edit_band_lanes.h"
+
+#ifdef EDIT_X86
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+#define EDIT_LANES 4
+#define EDIT_NAME(name) name##_4
+#include "edit_band_lanes.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vbmi2,avx512vpopcntdq"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vbmi2,avx512vpopcntdq")
+#endif
+#define EDIT_LANES 8
+#define EDIT_NAME(name) name##_8
+#include "edit_band_lanes.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif /* EDIT_X86 */
+
+#endif /* __GNUC__ */
+
+#define EDIT_LANES 1
+#define EDIT_NAME(name) name##_1
+#include "edit_band_lanes.h"
+
+static int in_use = 0;
+
+void edit_use(int index) { in_use = index; }
+
+int edit_lanes(void) { return 1 << in_use; }
+
+/* The kernel for the instruction set in use. */
+#ifdef EDIT_X86
+#define EDIT_CHOOSE(name, ...) \
+    (in_use > 2   ? name##_8(__VA_ARGS__) \
+     : in_use > 1 ? name##_4(__VA_ARGS__) \
+     : in_use > 0 ? name##_2(__VA_ARGS__) \
+                  : name##_1(__VA_ARGS__))
+#elif defined(__GNUC__)
+#define EDIT_CHOOSE(name, ...) (in_use > 0 ? name##_2(__VA_ARGS__) : name##_1(__VA_ARGS__))
+#else
+#define EDIT_CHOOSE(name, ...) name##_1(__VA_ARGS__)
+#endif
+
+void edit_seen(const uint8_t *flat, const int64_t *starts, const int64_t *lengths, ptrdiff_t count, uint8_t *seen) {
+    for (ptrdiff_t i = 0; i < count; i++)
+        for (int64_t k = 0; k < lengths[i]; k++) seen[flat[starts[i] + k]] = 1;
+}
+
+void edit_pack(const edit_letters *letters) {
+    for (ptrdiff_t i = 0; i < letters->count; i++) {
+        const int64_t length = letters->lengths[i], words = (length + 63) / 64;
+        const uint8_t *from = letters->flat + letters->starts[i];
+        uint8_t *codes = letters->codes + 64 * letters->places[i];
+        uint64_t *to = letters->words + letters->places[i] * letters->planes;
+        for (int64_t k = 0; k < length; k++) codes[k] = letters->table[from[k]];
+        memset(codes + length, 0, (size_t)(64 * words - length));
+        for (int64_t w = 0; w < words; w++)
+            for (int plane = 0; plane < letters->planes; plane++) *to++ = edit_bits(codes + 64 * w, plane);
+    }
+}
+
+static void edit_release(edit_call *call) {
+    free(call->items);
+    free(call->vectors);
+}
+
+/* Memory for items and vectors; vectors is that many bytes. */
+static int edit_prepare(edit_call *call, const edit_set *set, int32_t cutoff, size_t vectors) {
+    call->set = set;
+    call->cutoff = cutoff;
+    call->typical = 0.25;
+    call->count = call->later_count = 0;
+    call->items = malloc(EDIT_CHUNK * (2 * sizeof(edit_item) + 2 * sizeof(uint64_t)));
+    call->vectors = malloc(vectors + 64);
+    if (call->items == NULL || call->vectors == NULL) {
+        edit_release(call);
+        return -1;
+    }
+    call->later = call->items + EDIT_CHUNK;
+    call->keys = (uint64_t *)(call->later + EDIT_CHUNK);
+    call->more_keys = call->keys + EDIT_CHUNK;
+    return 0;
+}
+
+/* Does the items, and those that need a wider band until none is left. */
+static void edit_finish(edit_call *call) {
+    while (call->count > 0) {
+        EDIT_CHOOSE(edit_items, call);
+        edit_item *swap = call->items;
+        call->items = call->later;
+        call->later = swap;
+        call->count = call->later_count;
+        call->later_count = 0;
+    }
+}
+
+int edit_pairs(const edit_listed *listed) {
+    edit_call call;
+    const edit_set *set = &listed->set;
+    if (edit_prepare(&call, set, listed->cutoff, EDIT_CHOOSE(edit_memory, set)) != 0) return -1;
+    edit_item *memory = call.items;
+    for (ptrdiff_t k = 0; k < listed->count; k++) {
+        const int64_t a = listed->pairs[2 * k], b = listed->pairs[2 * k + 1];
+        const int swap = set->lengths[a] > set->lengths[b];
+        const int64_t first = swap ? b : a, second = swap ? a : b;
+        if (set->lengths[second] - set->lengths[first] > listed->cutoff) {
+            listed->out[k] = listed->cutoff + 1;
+        } else {
+            const edit_item item = {first, second, listed->out + k, NULL, 1};
+            call.items[call.count++] = item;
+        }
+        if (call.count == EDIT_CHUNK) edit_finish(&call);
+    }
+    edit_finish(&call);
+    call.items = memory;
+    edit_release(&call);
+    return 0;
+}
+
+int edit_rows(const edit_block *block) {
+    edit_call call;
+    if (edit_prepare(&call, &block->set, block->cutoff, EDIT_CHOOSE(edit_memory, &block->set)) != 0) return -1;
+    edit_item *memory = call.items;
+    EDIT_CHOOSE(edit_block_rows, &call, block);
+    edit_finish(&call);
+    call.items = memory;
+    edit_release(&call);
+    return 0;
+}

@@ -1,0 +1,430 @@
+/* The kernel, included by edit_band.c once per register width with EDIT_LANES and EDIT_NAME(name) defined; that is why it
+ * has no include guard. What it does is told in edit_band.c. */
+
+#if EDIT_LANES == 1
+typedef uint64_t EDIT_NAME(vector);
+#else
+typedef uint64_t EDIT_NAME(vector) __attribute__((vector_size(8 * EDIT_LANES), may_alias));
+#endif
+#define VECTOR EDIT_NAME(vector)
+#define ALL(number) ((VECTOR)((VECTOR){0} + (uint64_t)(number)))
+
+/* SPREAD fills a lane with its top bit; RIGHT and LEFT shift by the count in a vector, LEFT by 1 to 64, SHORT_LEFT by 0 to 63; WINDOW are the 64
+ * bits of high:low from bit `right` on, where right + left == 64; BESIDE is a shift to the right by one. */
+#if defined(EDIT_X86) && EDIT_LANES == 8
+#define X86(name, ...) ((VECTOR)_mm512_##name(__VA_ARGS__))
+#define M(value) ((__m512i)(value))
+#define TERNARY(table, a, b, c) X86(ternarylogic_epi64, M(a), M(b), M(c), table)
+#define SPREAD(a) X86(srai_epi64, M(a), 63)
+#define WINDOW(low, high, right, left) X86(shrdv_epi64, M(low), M(high), M(right))
+#define BESIDE(low, high) X86(shrdi_epi64, M(low), M(high), 1)
+#define AND_XOR(a, b, c) TERNARY(0x60, a, b, c)    /* a & (b ^ c) */
+#define XOR_OR(a, b, c) TERNARY(0xBE, a, b, c)     /* (a ^ b) | c */
+#define OR_WITHOUT(a, b, c) TERNARY(0xF2, a, b, c) /* a | (~b & c) */
+#define NOR_OR(a, b, c) TERNARY(0x0E, a, b, c)     /* ~a & (b | c) */
+#define BITS(a) X86(popcnt_epi64, M(a))
+#else
+#if defined(EDIT_X86) && EDIT_LANES == 4
+#define M(value) ((__m256i)(value))
+#define SPREAD(a) ((VECTOR)_mm256_cmpgt_epi64(_mm256_setzero_si256(), M(a)))
+#define RIGHT(a, count) ((VECTOR)_mm256_srlv_epi64(M(a), M(count)))
+#define LEFT(a, count) ((VECTOR)_mm256_sllv_epi64(M(a), M(count)))
+#define SHORT_LEFT LEFT
+#elif defined(EDIT_X86) && EDIT_LANES == 2
+#define M(value) ((__m128i)(value))
+#define SPREAD(a) ((VECTOR)_mm_shuffle_epi32(_mm_srai_epi32(M(a), 31), 0xF5))
+#define RIGHT(a, count) ((VECTOR)_mm_srl_epi64(M(a), M(count)))
+#define LEFT(a, count) ((VECTOR)_mm_sll_epi64(M(a), M(count)))
+#define SHORT_LEFT LEFT
+#else
+#define SPREAD(a) ((VECTOR){0} - ((a) >> 63))
+#define RIGHT(a, count) ((a) >> (count))
+#define SHORT_LEFT(a, count) ((a) << (count))
+#define LEFT(a, count) ((a) << 1 << ((count) - 1)) /* 64 is too many at once */
+#endif
+#define WINDOW(low, high, right, left) (RIGHT(low, right) | LEFT(high, left))
+#define BESIDE(low, high) ((VECTOR)((low) >> 1 | (high) << 63))
+#define AND_XOR(a, b, c) ((a) & ((b) ^ (c)))
+#define XOR_OR(a, b, c) (((a) ^ (b)) | (c))
+#define OR_WITHOUT(a, b, c) ((a) | (~(b) & (c)))
+#define NOR_OR(a, b, c) (~(a) & ((b) | (c)))
+#define BITS(a) EDIT_NAME(bits)(a)
+EDIT_INLINE VECTOR EDIT_NAME(bits)(VECTOR a) {
+    a = a - (a >> 1 & ALL(0x5555555555555555u));
+    a = (a & ALL(0x3333333333333333u)) + (a >> 2 & ALL(0x3333333333333333u));
+    a = (a + (a >> 4)) & ALL(0x0F0F0F0F0F0F0F0Fu);
+    a += a >> 8;
+    a += a >> 16;
+    return (a + (a >> 32)) & ALL(127);
+}
+#endif
+
+/* EDIT_LANES pairs in a band. Letters are 64 a word, bit s of word q being that of column 64 q + s - phase. */
+typedef struct {
+    VECTOR *second; /* listed: planes of the second sequences; block: their equal letters, letter by letter */
+    VECTOR *first;  /* listed: planes of the first sequences, inverted */
+    VECTOR *up;     /* working memory of a wide band */
+    VECTOR *down;
+    VECTOR *mask;            /* bits of the cells after the wanted one in the last column */
+    const uint8_t *letters;  /* block: the first sequence */
+    ptrdiff_t second_stride; /* words from plane to plane, or from letter to letter */
+    ptrdiff_t first_stride;
+    ptrdiff_t columns;       /* letters of the longest first sequence */
+    ptrdiff_t words;         /* width of the band */
+    ptrdiff_t below;         /* diagonals of the band below that of the first cell */
+    ptrdiff_t phase;
+    ptrdiff_t step;          /* columns from check to check */
+    int64_t gap[EDIT_LANES]; /* letters that the second sequence has more than the first */
+    int64_t longer[EDIT_LANES];
+    int64_t sure[EDIT_LANES]; /* the largest distance that the band is sure to find */
+    int64_t stop[EDIT_LANES]; /* beyond it no more need be known */
+    int64_t found[EDIT_LANES];
+} EDIT_NAME(group);
+
+/* The distances, or, where all lanes are beyond their stop, what they are at the least. planes is 0 for a block. */
+EDIT_INLINE void EDIT_NAME(band)(EDIT_NAME(group) *group, const ptrdiff_t words, const int planes) {
+    VECTOR own_up[4], own_down[4], plane[EDIT_PLANES], letter[EDIT_PLANES];
+    VECTOR *const up = words <= 4 ? own_up : group->up, *const down = words <= 4 ? own_down : group->down;
+    for (ptrdiff_t k = 0; k < words; k++) {
+        const int64_t zeros = group->below - 64 * k;
+        const uint64_t ones = zeros >= 64 ? 0 : zeros <= 0 ? ~(uint64_t)0 : ~(uint64_t)0 << zeros;
+        up[k] = ALL(ones);
+        down[k] = ALL(~ones);
+    }
+    VECTOR diagonal = {0}; /* cells of the last diagonal that are as the one before */
+    const ptrdiff_t begin = group->phase, end = begin + group->columns;
+    const int64_t last = 64 * words - 1 - group->below;
+    for (ptrdiff_t at = begin, check = begin + group->step; at < end;) {
+        const ptrdiff_t q = at / 64;
+        const ptrdiff_t stop = smaller(smaller(64 * (q + 1), end), check);
+        VECTOR right = ALL(at % 64);
+#if defined(EDIT_X86) && EDIT_LANES == 8
+        VECTOR kept_bits = {0};
+        EDIT_UNROLL
+        for (int p = 0; p < planes; p++)
+            letter[p] = X86(rorv_epi64, M(group->first[p * group->first_stride + q]), M(right));
+#else
+        VECTOR left = ALL(64) - right;
+        EDIT_UNROLL
+        for (int p = 0; p < planes; p++) letter[p] = group->first[p * group->first_stride + q];
+#endif
+        for (; at < stop; at++) {
+            const VECTOR *const second = group->second + q + (planes ? 0 : group->letters[at - begin] * group->second_stride);
+#if defined(EDIT_X86) && EDIT_LANES == 8
+            EDIT_UNROLL
+            for (int p = 0; p < planes; p++) {
+                letter[p] = X86(ror_epi64, M(letter[p]), 1);
+                plane[p] = SPREAD(letter[p]);
+            }
+#else
+            EDIT_UNROLL
+            for (int p = 0; p < planes; p++) plane[p] = SPREAD(SHORT_LEFT(letter[p], left - ALL(1)));
+#endif
+/* Letters of word k of the window that are equal to the first sequence's. */
+#define EQUAL(k, result)                                                                                       \
+    do {                                                                                                       \
+        result = WINDOW(second[k], second[(k) + 1], right, left);                                              \
+        if (planes) {                                                                                          \
+            result = result ^ plane[0];                                                                        \
+            EDIT_UNROLL                                                                                        \
+            for (int p = 1; p < planes; p++) {                                                                 \
+                const VECTOR *const other = second + p * group->second_stride;                                 \
+                result = AND_XOR(result, WINDOW(other[k], other[(k) + 1], right, left), plane[p]);             \
+            }                                                                                                  \
+        }                                                                                                      \
+    } while (0)
+            VECTOR equal, carry = {0};
+            EQUAL(0, equal);
+            VECTOR straight = equal | down[0];
+            EDIT_UNROLL
+            for (ptrdiff_t k = 0; k < words; k++) {
+                const VECTOR was_up = up[k], was_down = down[k];
+                VECTOR next_equal = {0}, next_straight = {0};
+                if (k + 1 < words) {
+                    EQUAL(k + 1, next_equal);
+                    next_straight = next_equal | down[k + 1];
+                }
+                if (k > 0) equal |= carry;
+                const VECTOR zero = XOR_OR((equal & was_up) + was_up, was_up, equal);
+                const VECTOR not_right_up = NOR_OR(was_down, zero, was_up), right_down = was_up & zero;
+                const VECTOR moved = k + 1 < words ? BESIDE(straight, next_straight) : (VECTOR)(straight >> 1);
+                up[k] = OR_WITHOUT(right_down, moved, not_right_up);
+                down[k] = ~not_right_up & moved;
+                if (k + 1 < words) {
+                    carry = right_down >> 63;
+                    equal = next_equal;
+                    straight = next_straight;
+                } else {
+#if defined(EDIT_X86) && EDIT_LANES == 8
+                    kept_bits = X86(shldi_epi64, M(kept_bits), M(zero | was_down), 1);
+#else
+                    diagonal += (zero | was_down) >> 63;
+#endif
+                }
+            }
+#undef EQUAL
+            right += ALL(1);
+#if !(defined(EDIT_X86) && EDIT_LANES == 8)
+            left -= ALL(1);
+#endif
+        }
+#if defined(EDIT_X86) && EDIT_LANES == 8
+        diagonal += BITS(kept_bits);
+#endif
+        if (at < check && at < end) continue;
+        check = at + group->step;
+        VECTOR value = ALL(last + at - begin) - diagonal;
+        for (ptrdiff_t k = 0; k < words; k++) value += BITS(down[k] & group->mask[k]) - BITS(up[k] & group->mask[k]);
+        memcpy(group->found, &value, sizeof value);
+        if (at == end) return;
+        int beyond = 1;
+        for (int lane = 0; lane < EDIT_LANES; lane++) beyond &= group->found[lane] > group->stop[lane];
+        if (beyond) return;
+    }
+    /* No columns. */
+    for (int lane = 0; lane < EDIT_LANES; lane++) group->found[lane] = group->longer[lane];
+}
+
+/* One function per width that stays in registers. */
+#define EDIT_BANDS(planes)                                                                                     \
+    static void EDIT_NAME(band_1_##planes)(EDIT_NAME(group) * group) { EDIT_NAME(band)(group, 1, planes); }        \
+    static void EDIT_NAME(band_2_##planes)(EDIT_NAME(group) * group) { EDIT_NAME(band)(group, 2, planes); }        \
+    static void EDIT_NAME(band_3_##planes)(EDIT_NAME(group) * group) { EDIT_NAME(band)(group, 3, planes); }        \
+    static void EDIT_NAME(band_4_##planes)(EDIT_NAME(group) * group) { EDIT_NAME(band)(group, 4, planes); }        \
+    static void EDIT_NAME(band_##planes)(EDIT_NAME(group) * group) {                                               \
+        if (group->words == 1)                                                                                 \
+            EDIT_NAME(band_1_##planes)(group);                                                                 \
+        else if (group->words == 2)                                                                            \
+            EDIT_NAME(band_2_##planes)(group);                                                                 \
+        else if (group->words == 3)                                                                            \
+            EDIT_NAME(band_3_##planes)(group);                                                                 \
+        else if (group->words == 4)                                                                            \
+            EDIT_NAME(band_4_##planes)(group);                                                                 \
+        else                                                                                                   \
+            EDIT_NAME(band)(group, group->words, planes);                                                      \
+    }
+EDIT_BANDS(0)
+EDIT_BANDS(2)
+EDIT_BANDS(3)
+EDIT_BANDS(5)
+
+/* Chooses the width of the band, at least so many words, and where it lies; gap and longer are known. */
+static void EDIT_NAME(place)(EDIT_NAME(group) *group, const edit_call *call, int64_t words) {
+    int64_t lowest = 0, highest = 0, enough = 0, wish = 0;
+    for (int lane = 0; lane < EDIT_LANES; lane++) {
+        const int64_t gap = group->gap[lane], apart = gap < 0 ? -gap : gap;
+        if (apart > call->cutoff) continue;
+        lowest = smaller(lowest, gap);
+        highest = larger(highest, gap);
+        /* Of 2 x diagonals to spare. */
+        enough = larger(enough, smaller(call->cutoff - 1, group->longer[lane] - 2) - apart);
+        wish = larger(wish, (int64_t)(call->typical * (double)group->longer[lane]) - 2 - apart);
+    }
+    const int64_t least = highest - lowest + 1;
+    words = larger(words, (least + 2 * ((wish + 1) / 2) + 63) / 64);
+    words = smaller(words, (least + 2 * ((enough + 1) / 2) + 63) / 64);
+    const int64_t spare = (64 * words - least) / 2;
+    group->words = words;
+    group->below = spare - lowest;
+    group->phase = (64 - group->below % 64) % 64;
+    group->step = call->cutoff < 32 ? 16 : call->cutoff < 64 ? 32 : 64;
+    for (int lane = 0; lane < EDIT_LANES; lane++) {
+        const int64_t gap = group->gap[lane], apart = gap < 0 ? -gap : gap;
+        group->sure[lane] = apart + 2 * spare + 1;
+        group->stop[lane] = smaller(group->sure[lane] + 1, call->cutoff);
+        if (apart > call->cutoff) group->stop[lane] = -1;
+        const int64_t from = larger(0, smaller(gap + group->below, 64 * words - 1));
+        for (int64_t k = 0; k < words; k++) {
+            const int64_t zeros = from - 64 * k;
+            uint64_t bits = zeros >= 64 ? 0 : zeros <= 0 ? ~(uint64_t)0 : ~(uint64_t)0 << zeros;
+            if (k == words - 1) bits &= ~((uint64_t)1 << 63);
+            ((uint64_t *)group->mask)[k * EDIT_LANES + lane] = bits;
+        }
+    }
+}
+
+/* Writes what was found for a lane. Returns 0 where a wider band is needed. */
+static int EDIT_NAME(settle)(const EDIT_NAME(group) *group, int lane, edit_call *call, int32_t *to, int32_t *mirror) {
+    int64_t distance = group->found[lane];
+    const int64_t gap = group->gap[lane], apart = gap < 0 ? -gap : gap;
+    if (apart <= call->cutoff) {
+        edit_learn(call, smaller(distance, call->cutoff), group->longer[lane]);
+        if (distance > group->sure[lane] + 1 && group->sure[lane] < call->cutoff) return 0;
+    } else {
+        distance = apart;
+    }
+    *to = (int32_t)smaller(distance, call->cutoff + 1);
+    if (mirror != NULL) *mirror = *to;
+    return 1;
+}
+
+/* Words of a sequence's planes to a lane: to[plane * stride + w] for words below `most`. */
+static void EDIT_NAME(lay)(const edit_set *set, int64_t sequence, VECTOR *to, int lane, ptrdiff_t stride, ptrdiff_t most) {
+    const ptrdiff_t words = smaller((set->lengths[sequence] + 63) / 64, most);
+    const uint64_t *from = set->words + set->places[sequence] * set->planes;
+    for (ptrdiff_t w = 0; w < words; w++)
+        for (int p = 0; p < set->planes; p++) ((uint64_t *)(to + p * stride + w))[lane] = *from++;
+}
+
+/* Words of 64 letters in the longest sequence, and what bounds those of a band and of a window's way. */
+static ptrdiff_t EDIT_NAME(span)(const edit_set *set) { return 5 * (set->longest / 64 + 1) + 8; }
+
+static void EDIT_NAME(divide)(EDIT_NAME(group) *group, const edit_set *set, void *memory, int seconds) {
+    const ptrdiff_t span = EDIT_NAME(span)(set);
+    VECTOR *vectors = (VECTOR *)((char *)memory + (64 - (uintptr_t)memory % 64));
+    group->up = vectors;
+    group->down = group->up + span;
+    group->mask = group->down + span;
+    group->first = group->mask + span;
+    group->second = group->first + EDIT_PLANES * span + seconds * span;
+}
+
+static size_t EDIT_NAME(edit_memory)(const edit_set *set) {
+    const ptrdiff_t letters = (ptrdiff_t)1 << set->planes;
+    return (size_t)((3 + 2 * EDIT_PLANES + letters) * EDIT_NAME(span)(set)) * sizeof(VECTOR);
+}
+
+/* The items of a call, sorted; those that need a wider band go to call->later. */
+static void EDIT_NAME(edit_items)(edit_call *call) {
+    const edit_set *set = call->set;
+    const uint64_t *order = edit_sort(call);
+    EDIT_NAME(group) group;
+    EDIT_NAME(divide)(&group, set, call->vectors, 0);
+    for (ptrdiff_t start = 0; start < call->count; start += EDIT_LANES) {
+        const int lanes = (int)smaller(EDIT_LANES, call->count - start);
+        const edit_item *items[EDIT_LANES];
+        int64_t words = 1;
+        group.columns = 0;
+        for (int lane = 0; lane < EDIT_LANES; lane++) {
+            const edit_item *item = items[lane] = &call->items[order[start + (lane < lanes ? lane : 0)] & UINT16_MAX];
+            const int64_t first = set->lengths[item->first], second = set->lengths[item->second];
+            group.gap[lane] = second - first;
+            group.longer[lane] = second;
+            group.columns = larger(group.columns, first);
+            words = larger(words, item->words);
+        }
+        EDIT_NAME(place)(&group, call, words);
+        const ptrdiff_t before = (group.below + 63) / 64, last = (group.phase + group.columns) / 64;
+        const ptrdiff_t firsts = last + 1, seconds = last + group.words + 2;
+        group.first_stride = firsts;
+        group.second_stride = seconds;
+        memset(group.first, 0, (size_t)(firsts * set->planes) * sizeof(VECTOR));
+        memset(group.second, 0, (size_t)(seconds * set->planes) * sizeof(VECTOR));
+        for (int lane = 0; lane < EDIT_LANES; lane++) {
+            EDIT_NAME(lay)(set, items[lane]->first, group.first, lane, firsts, firsts);
+            EDIT_NAME(lay)(set, items[lane]->second, group.second + before, lane, seconds, seconds - before);
+        }
+        for (int p = 0; p < set->planes; p++) {
+            VECTOR *const first = group.first + p * firsts;
+            for (ptrdiff_t q = last; q >= 0; q--) {
+                if (group.phase) first[q] <<= group.phase;
+                if (group.phase && q > 0) first[q] |= first[q - 1] >> (64 - group.phase);
+                first[q] = ~first[q];
+            }
+        }
+        if (set->planes == 2)
+            EDIT_NAME(band_2)(&group);
+        else if (set->planes == 3)
+            EDIT_NAME(band_3)(&group);
+        else
+            EDIT_NAME(band_5)(&group);
+        for (int lane = 0; lane < lanes; lane++) {
+            if (EDIT_NAME(settle)(&group, lane, call, items[lane]->to, items[lane]->mirror)) continue;
+            call->later[call->later_count] = *items[lane];
+            call->later[call->later_count++].words = 2 * group.words;
+        }
+    }
+}
+
+/* Vectors of equal letters of EDIT_LANES sequences, zeros before and after. */
+static void EDIT_NAME(equal_letters)(const edit_set *set, const int64_t *sequences, VECTOR *to, VECTOR *scratch) {
+    const ptrdiff_t span = EDIT_NAME(span)(set), before = 2 * (set->longest / 64 + 1) + 2;
+    ptrdiff_t words = 0;
+    for (int lane = 0; lane < EDIT_LANES; lane++) words = larger(words, (set->lengths[sequences[lane]] + 63) / 64);
+    memset(scratch, 0, (size_t)(words * set->planes) * sizeof(VECTOR));
+    for (int lane = 0; lane < EDIT_LANES; lane++) EDIT_NAME(lay)(set, sequences[lane], scratch, lane, words, words);
+    for (ptrdiff_t w = 0; w < words; w++) {
+        VECTOR inside;
+        for (int lane = 0; lane < EDIT_LANES; lane++) {
+            const int64_t letters = set->lengths[sequences[lane]] - 64 * w;
+            ((uint64_t *)&inside)[lane] = letters >= 64 ? ~(uint64_t)0 : letters <= 0 ? 0 : ~(uint64_t)0 >> (64 - letters);
+        }
+        for (int letter = 0; letter < 1 << set->planes; letter++) {
+            VECTOR equal = inside;
+            for (int p = 0; p < set->planes; p++)
+                equal &= letter >> p & 1 ? scratch[p * words + w] : ~scratch[p * words + w];
+            to[letter * span + before + w] = equal;
+        }
+    }
+    for (int letter = 0; letter < 1 << set->planes; letter++) {
+        memset(to + letter * span, 0, (size_t)before * sizeof(VECTOR));
+        memset(to + letter * span + before + words, 0, (size_t)(span - before - words) * sizeof(VECTOR));
+    }
+}
+
+static void EDIT_NAME(edit_block_rows)(edit_call *call, const edit_block *block) {
+    const edit_set *set = call->set;
+    const ptrdiff_t before = 2 * (set->longest / 64 + 1) + 2;
+    EDIT_NAME(group) group;
+    EDIT_NAME(divide)(&group, set, call->vectors, EDIT_PLANES);
+    VECTOR *const equal = group.second;
+    group.second_stride = EDIT_NAME(span)(set);
+    for (ptrdiff_t start = 0; start < block->column_count; start += EDIT_LANES) {
+        const int lanes = (int)smaller(EDIT_LANES, block->column_count - start);
+        int64_t seconds[EDIT_LANES];
+        for (int lane = 0; lane < EDIT_LANES; lane++) seconds[lane] = block->columns[start + (lane < lanes ? lane : 0)];
+        EDIT_NAME(equal_letters)(set, seconds, equal, group.first);
+        const ptrdiff_t last_place = block->triangle + start + lanes - 1;
+        const ptrdiff_t rows = block->triangle < 0 ? block->row_count : last_place;
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            const int64_t first = block->rows[row];
+            int beyond = 1;
+            group.columns = set->lengths[first];
+            for (int lane = 0; lane < EDIT_LANES; lane++) {
+                const int64_t length = set->lengths[seconds[lane]];
+                group.gap[lane] = length - group.columns;
+                group.longer[lane] = larger(length, group.columns);
+                beyond &= group.gap[lane] > call->cutoff || -group.gap[lane] > call->cutoff;
+            }
+            if (!beyond) {
+                EDIT_NAME(place)(&group, call, 1);
+                group.letters = set->codes + 64 * set->places[first];
+                group.second = equal + before - (group.below + 63) / 64;
+                EDIT_NAME(band_0)(&group);
+            }
+            for (int lane = 0; lane < lanes; lane++) {
+                if (block->triangle >= 0 && block->triangle + start + lane <= row) continue;
+                const int64_t second = seconds[lane];
+                int32_t *to = block->out + (first - block->row_base) * block->stride + second - block->column_base;
+                int32_t *mirror = NULL;
+                if (block->triangle >= 0)
+                    mirror = block->out + (second - block->row_base) * block->stride + first - block->column_base;
+                if (EDIT_NAME(settle)(&group, lane, call, to, mirror)) continue;
+                const int swap = group.gap[lane] < 0;
+                const edit_item item = {swap ? second : first, swap ? first : second, to, mirror, 2 * group.words};
+                call->items[call->count++] = item;
+            }
+            if (call->count > EDIT_CHUNK - EDIT_LANES) edit_finish(call);
+        }
+    }
+}
+
+#undef VECTOR
+#undef ALL
+#undef X86
+#undef M
+#undef TERNARY
+#undef SPREAD
+#undef RIGHT
+#undef LEFT
+#undef SHORT_LEFT
+#undef WINDOW
+#undef BESIDE
+#undef AND_XOR
+#undef XOR_OR
+#undef OR_WITHOUT
+#undef NOR_OR
+#undef BITS
+#undef EDIT_BANDS
+#undef EDIT_LANES
+#undef EDIT_NAME
