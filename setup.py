@@ -5,7 +5,11 @@ setup(
         Extension(
             "nwa_lightning._nw",
             sources=["src_ext/_nw.pyx", "src_ext/nw_fill.c", "src_ext/row_jsd.c", "src_ext/edit_band.c"],
-            depends=[f"src_ext/{name}.h" for kernel in ("nw_fill", "row_jsd", "edit_band") for name in (kernel, f"{kernel}_lanes")],
+            depends=[
+                f"src_ext/{name}.h"
+                for kernel in ("nw_fill", "row_jsd", "edit_band")
+                for name in (kernel, f"{kernel}_lanes")
+            ],
             extra_compile_args=["-O3"],
         )
     ]

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 instruction_sets: tuple[str, ...]
 instruction_set: str
+edit_lanes: int
 
 def fill(
     codes: NDArray[np.uint8],
@@ -24,4 +25,40 @@ def row_jsd(
     temperature: float,
     divergence: NDArray[np.float32],
     gradient: NDArray[np.float32] | None,
+) -> None: ...
+def edit_seen(
+    flat: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], seen: NDArray[np.uint8]
+) -> None: ...
+def edit_pack(
+    flat: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    table: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    words: NDArray[np.uint64],
+    codes: NDArray[np.uint8],
+) -> None: ...
+def edit_pairs(
+    words: NDArray[np.uint64],
+    codes: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    longest: int,
+    pairs: NDArray[np.int64],
+    cutoff: int,
+    out: NDArray[np.int32],
+) -> None: ...
+def edit_rows(
+    words: NDArray[np.uint64],
+    codes: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    longest: int,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    row_to: NDArray[np.int64],
+    column_to: NDArray[np.int64],
+    triangle: int,
+    cutoff: int,
+    out: NDArray[np.int32],
 ) -> None: ...

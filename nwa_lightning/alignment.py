@@ -16,11 +16,11 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cdist, cpdist
 
+from nwa_lightning._checks import at_least_one, describe, padded_lengths, row_pairs
 from nwa_lightning._kernels import compiled, parallel_slices
 from nwa_lightning.errors import InputError
+from nwa_lightning.levenshtein import Letters, Strings, take_flat, take_strings
 
 Kind = Literal["prefix", "best_through"]
 
@@ -105,23 +105,17 @@ def nw_matrices(
     Raises:
         InputError: For a wrong shape, type, index, length or option, or where a score could leave int16.
     """
-    if not (isinstance(codes, np.ndarray) and codes.dtype == np.uint8 and codes.ndim == 2):
-        raise InputError(f"codes: expected a (sequences, letters) array of uint8, found {_describe(codes)}")
-    rows = _rows("pairs", pairs, "codes", len(codes))
-    letters = _integers("lengths", lengths, (len(codes),))
-    if letters.size and not (letters.min() >= 0 and letters.max() <= codes.shape[1]):
-        raise InputError(
-            f"lengths: expected 0 to {codes.shape[1]} (the columns of codes), found {letters.min()} to {letters.max()}"
-        )
+    letters = padded_lengths(codes, lengths)
+    rows = row_pairs("pairs", pairs, "codes", len(codes))
     longest = int(letters.max(initial=0))
     match, mismatch, gap = _scores(match, mismatch, gap)
     check_scores(longest, match=match, mismatch=mismatch, gap=gap, kind=kind)
-    threads = _at_least_one("threads", threads)
+    threads = at_least_one("threads", threads)
     shape = (len(rows), codes.shape[1] + 1, codes.shape[1] + 1)
     if out is None:
         out = np.empty(shape, dtype=np.int16)
     elif not (isinstance(out, np.ndarray) and out.dtype == np.int16 and out.shape == shape and out.flags.carray):
-        raise InputError(f"out: expected a writeable C-contiguous {shape} array of int16, found {_describe(out)}")
+        raise InputError(f"out: expected a writeable C-contiguous {shape} array of int16, found {describe(out)}")
 
     if longest == 0:
         match = mismatch = gap = 0  # any score passes the check; none is used
@@ -223,6 +217,8 @@ def edit_distances(
 ) -> NDArray[np.int32]:
     """Edit distances (insertions, deletions and substitutions, each one edit) of pairs of sequences.
 
+    Sequences of at most 32 different letters take the compiled kernel, all others rapidfuzz.
+
     Args:
         sequences: ``U`` sequences; letters are compared as they are, so upper and lower case differ.
         pairs: ``(P, 2)`` rows of ``sequences``, or None for all against all.
@@ -234,16 +230,47 @@ def edit_distances(
     Raises:
         InputError: For a wrong shape, type, index or number of workers.
     """
-    workers = _at_least_one("workers", workers)
+    workers = at_least_one("workers", workers)
     every = list(sequences)
-    listed = None if pairs is None else _rows("pairs", pairs, "sequences", len(every))
-    if listed is None or len(listed) >= len(every) * (len(every) - 1) // 2:
-        # One list given twice: rapidfuzz then computes one half and mirrors it.
-        table: NDArray[np.int32] = cdist(every, every, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
-        return table if listed is None else table[listed[:, 0], listed[:, 1]]
-    first, second = ([every[row] for row in side] for side in listed.T.tolist())
-    distances: NDArray[np.int32] = cpdist(first, second, scorer=Levenshtein.distance, dtype=np.int32, workers=workers)
-    return distances
+    listed = None if pairs is None else row_pairs("pairs", pairs, "sequences", len(every))
+    if listed is not None and 2 * len(listed) < len(every):
+        used, places = np.unique(listed, return_inverse=True)
+        every, listed = [every[row] for row in used.tolist()], places.reshape(-1, 2)
+    return _distances(take_strings(every, threads=workers), len(every), listed, workers)
+
+
+def code_distances(
+    codes: NDArray[np.uint8], lengths: ArrayLike, pairs: ArrayLike | None = None, *, workers: int = 1
+) -> NDArray[np.int32]:
+    """``edit_distances`` of padded codes, as ``nw_matrices`` takes them.
+
+    Args:
+        codes: ``(U, n)`` uint8, one sequence a row; what lies after a sequence's length is not read.
+        lengths: ``(U,)`` letters of each sequence, at most ``n``.
+        pairs: As in ``edit_distances``.
+        workers: As in ``edit_distances``.
+
+    Returns:
+        As ``edit_distances``.
+
+    Raises:
+        InputError: For a wrong shape, type, index, length or number of workers.
+    """
+    workers = at_least_one("workers", workers)
+    letters = padded_lengths(codes, lengths)
+    listed = None if pairs is None else row_pairs("pairs", pairs, "sequences", len(codes))
+    starts = np.arange(len(codes)) * codes.shape[1]
+    taken = take_flat(np.ascontiguousarray(codes).reshape(-1), starts, letters, threads=workers)
+    return _distances(taken, len(codes), listed, workers)
+
+
+def _distances(
+    taken: Letters | Strings, count: int, pairs: NDArray[np.int64] | None, workers: int
+) -> NDArray[np.int32]:
+    if pairs is None or len(pairs) >= max(1, count * (count - 1) // 2):
+        table = taken.all_pairs(threads=workers)  # a pair of it costs less than one that is listed
+        return table if pairs is None else table[pairs[:, 0], pairs[:, 1]]
+    return taken.pairs(pairs, threads=workers)
 
 
 def _ascii(sequence: str) -> bytes:
@@ -262,36 +289,3 @@ def _scores(match: int, mismatch: int, gap: int) -> tuple[int, int, int]:
             f"expected integer scores, found match={match!r}, mismatch={mismatch!r}, gap={gap!r};"
             " multiply all three by one number to make them whole"
         ) from None
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"{name}: expected an integer of at least 1, found {value!r}")
-    return value
-
-
-def _rows(name: str, values: ArrayLike, of: str, count: int) -> NDArray[np.int64]:
-    pairs = _integers(name, values, (-1, 2))
-    if pairs.size and not (pairs.min() >= 0 and pairs.max() < count):
-        raise InputError(f"{name}: expected rows of {of}, 0 to {count - 1}, found {pairs.min()} to {pairs.max()}")
-    return pairs
-
-
-def _integers(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Contiguous, aligned int64, of a shape in which -1 is any number."""
-    array = np.asarray(values)
-    if array.shape == (0,) and shape[0] < 1:
-        return np.empty((0, *shape[1:]), dtype=np.int64)  # an empty list has neither columns nor a type
-    fits = array.ndim == len(shape) and all(size in (-1, found) for size, found in zip(shape, array.shape, strict=True))
-    if not fits or array.dtype.kind not in "iu":
-        text = ", ".join("any" if size < 0 else str(size) for size in shape)
-        raise InputError(f"{name}: expected integers of shape ({text}), found {_describe(array)}")
-    return np.require(array, dtype=np.int64, requirements=("C", "A"))
-
-
-def _describe(value: object) -> str:
-    if not isinstance(value, np.ndarray):
-        return type(value).__name__
-    flags = [] if value.flags.c_contiguous else ["not C-contiguous"]
-    flags += [] if value.flags.writeable else ["read-only"]
-    return ", ".join([f"{value.shape} {value.dtype}", *flags])

@@ -1,16 +1,20 @@
-"""Edit distances of sequences of at most 32 different letters, by the compiled kernel (``src_ext/edit_band.c``).
+"""Edit distances (Levenshtein 1966) of many pairs of byte strings, unchecked; ``nwa_lightning.alignment`` checks.
 
-Letters become codes and bit planes once (``Letters``); then pairs may be asked for in any order and as often as wanted. A
-cutoff saves time: pairs that turn out to be farther apart are given up.
+Sequences of at most 32 different letters are turned into bit planes once (``Letters``), and the compiled kernel takes any
+pairs of them (``src_ext/edit_band.c``). All others are left to rapidfuzz (``Strings``). A cutoff saves time: pairs that turn
+out to be farther apart are given up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist, cpdist
 
 from nwa_lightning._kernels import compiled, parallel_slices
 
@@ -23,7 +27,7 @@ _GROUP: Final = 64  # pairs a thread takes at the least; a multiple of what the 
 
 @dataclass(frozen=True, eq=False)
 class Letters:
-    """Sequences as the kernel wants them.
+    """Sequences of few different letters, as the kernel wants them.
 
     Attributes:
         words: ``(words, planes)`` bits of the codes, 64 letters a word.
@@ -54,7 +58,7 @@ class Letters:
         Returns:
             The letters, or None where there are more than 32 different ones.
         """
-        flat, starts, lengths = (np.ascontiguousarray(array) for array in (flat, starts, lengths))
+        flat, starts, lengths = np.ascontiguousarray(flat), np.ascontiguousarray(starts), np.ascontiguousarray(lengths)
         seen = np.zeros(256, dtype=np.uint8)
         parallel_slices(
             lambda part: compiled.edit_seen(flat, starts[part], lengths[part], seen), len(starts), threads=threads
@@ -110,40 +114,102 @@ class Letters:
             first, last, _ = part.indices(-(-groups // 2))
             for start, stop in ((first, last), (max(last, groups - last), groups - first)):
                 columns = order[start * lanes : stop * lanes]
-                compiled.edit_rows(*self._all, order, columns, start * lanes, 0, 0, limit, out)
+                compiled.edit_rows(*self._all, order, columns, order, columns, start * lanes, limit, out)
 
         parallel_slices(fill, -(-groups // 2), threads=threads)
         return out
 
     def block(
-        self, rows: slice, columns: slice, *, cutoff: int | None = None, threads: int = 1
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64], *, cutoff: int | None = None, threads: int = 1
     ) -> NDArray[np.int32]:
         """Distances of some sequences to some others, such as of one to many.
 
         Args:
-            rows: Which sequences, without a step.
-            columns: Which others; the two may overlap.
+            rows: ``(R,)`` numbers of sequences; they are not checked.
+            columns: ``(C,)`` numbers of others; better more of them than rows.
             cutoff: As in ``pairs``.
             threads: Threads that share the columns.
 
         Returns:
-            ``(rows, columns)`` distances.
+            ``(R, C)`` distances.
         """
-        row, row_end, _ = rows.indices(len(self.lengths))
-        column, column_end, _ = columns.indices(len(self.lengths))
-        out = np.empty((max(0, row_end - row), max(0, column_end - column)), dtype=np.int32)
-        ordered = column + np.argsort(self.lengths[column:column_end], kind="stable")
-        listed, limit = np.arange(row, row_end), _limit(cutoff)
+        rows, columns = np.ascontiguousarray(rows), np.ascontiguousarray(columns)
+        out = np.empty((len(rows), len(columns)), dtype=np.int32)
+        order = np.argsort(self.lengths[columns], kind="stable")
+        sorted_columns, every_row, limit = columns[order], np.arange(len(rows)), _limit(cutoff)
 
         def fill(part: slice) -> None:
-            compiled.edit_rows(*self._all, listed, ordered[part], -1, row, column, limit, out)
+            compiled.edit_rows(*self._all, rows, sorted_columns[part], every_row, order[part], -1, limit, out)
 
-        parallel_slices(fill, len(ordered), threads=threads, group=compiled.edit_lanes)
+        parallel_slices(fill, len(columns), threads=threads, group=compiled.edit_lanes)
         return out
 
     @property
     def _all(self) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], int]:
         return self.words, self.codes, self.places, self.lengths, self.longest
+
+
+@dataclass(frozen=True, eq=False)
+class Strings:
+    """Any other sequences, for rapidfuzz; the methods are those of ``Letters``.
+
+    Attributes:
+        strings: Strings, bytes, or what else rapidfuzz compares.
+    """
+
+    strings: Sequence[Any]
+
+    def pairs(self, pairs: NDArray[np.int64], *, cutoff: int | None = None, threads: int = 1) -> NDArray[np.int32]:
+        """Distances of listed pairs."""
+        one, two = ([self.strings[row] for row in side] for side in pairs.T.tolist())
+        found: NDArray[np.int32] = cpdist(
+            one, two, scorer=Levenshtein.distance, score_cutoff=cutoff, dtype=np.int32, workers=threads
+        )
+        return found
+
+    def all_pairs(self, *, cutoff: int | None = None, threads: int = 1) -> NDArray[np.int32]:
+        """Distances of all to all."""
+        # One list given twice: rapidfuzz then computes one half and mirrors it.
+        return self._table(self.strings, self.strings, cutoff, threads)
+
+    def block(
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64], *, cutoff: int | None = None, threads: int = 1
+    ) -> NDArray[np.int32]:
+        """Distances of some sequences to some others."""
+        one, two = ([self.strings[row] for row in side.tolist()] for side in (rows, columns))
+        return self._table(one, two, cutoff, threads)
+
+    @staticmethod
+    def _table(one: Sequence[Any], two: Sequence[Any], cutoff: int | None, threads: int) -> NDArray[np.int32]:
+        found: NDArray[np.int32] = cdist(
+            one, two, scorer=Levenshtein.distance, score_cutoff=cutoff, dtype=np.int32, workers=threads
+        )
+        return found
+
+
+def take_flat(
+    flat: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], *, threads: int = 1
+) -> Letters | Strings:
+    """Sequences that lie in flat memory, ready for distances; arguments as in ``Letters.of``."""
+    letters = Letters.of(flat, starts, lengths, threads=threads)
+    if letters is not None:
+        return letters
+    ends = (starts + lengths).tolist()
+    return Strings([flat[start:end].tobytes() for start, end in zip(starts.tolist(), ends, strict=True)])
+
+
+def take_strings(strings: Sequence[Any], *, threads: int = 1) -> Letters | Strings:
+    """A list of sequences, ready for distances."""
+    kinds = set(map(type, strings))
+    if kinds <= {bytes}:
+        joined = b"".join(strings)
+    elif kinds == {str} and (text := "".join(strings)).isascii():
+        joined = text.encode()
+    else:
+        return Strings(strings)
+    lengths = np.fromiter(map(len, strings), dtype=np.int64, count=len(strings))
+    letters = Letters.of(np.frombuffer(joined, dtype=np.uint8), np.cumsum(lengths) - lengths, lengths, threads=threads)
+    return Strings(strings) if letters is None else letters
 
 
 def _limit(cutoff: int | None) -> int:

@@ -72,12 +72,12 @@ cdef extern from "edit_band.h" nogil:
         edit_set set
         const int64_t *rows
         const int64_t *columns
+        const int64_t *row_to
+        const int64_t *column_to
         int32_t *out
         Py_ssize_t row_count
         Py_ssize_t column_count
         Py_ssize_t stride
-        Py_ssize_t row_base
-        Py_ssize_t column_base
         Py_ssize_t triangle
         int32_t cutoff
 
@@ -249,9 +249,9 @@ def edit_rows(
     Py_ssize_t longest,
     const int64_t[::1] rows,
     const int64_t[::1] columns,
+    const int64_t[::1] row_to,
+    const int64_t[::1] column_to,
     Py_ssize_t triangle,
-    Py_ssize_t row_base,
-    Py_ssize_t column_base,
     int32_t cutoff,
     int32_t[:, ::1] out,
 ):
@@ -263,12 +263,12 @@ def edit_rows(
     _fill_set(&block.set, words, codes, places, lengths, longest)
     block.rows = &rows[0]
     block.columns = &columns[0]
+    block.row_to = &row_to[0]
+    block.column_to = &column_to[0]
     block.out = &out[0, 0]
     block.row_count = rows.shape[0]
     block.column_count = columns.shape[0]
     block.stride = out.shape[1]
-    block.row_base = row_base
-    block.column_base = column_base
     block.triangle = triangle
     block.cutoff = cutoff
     with nogil:

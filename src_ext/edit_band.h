@@ -32,14 +32,14 @@ typedef struct {
 /* All of some sequences against all of some others. */
 typedef struct {
     edit_set set;
-    const int64_t *rows;    /* (row_count,) numbers of sequences */
-    const int64_t *columns; /* (column_count,) the same; neighbours should be about as long as each other */
-    int32_t *out;           /* entry of row r and column c: out[(r - row_base) * stride + c - column_base] */
+    const int64_t *rows;      /* (row_count,) numbers of sequences */
+    const int64_t *columns;   /* (column_count,) the same; neighbours should be about as long as each other */
+    const int64_t *row_to;    /* (row_count,) where the results of each go: to out[row_to[i] * stride + column_to[j]] */
+    const int64_t *column_to; /* (column_count,) */
+    int32_t *out;
     ptrdiff_t row_count;
     ptrdiff_t column_count;
     ptrdiff_t stride;
-    ptrdiff_t row_base;
-    ptrdiff_t column_base;
     ptrdiff_t triangle; /* -1: all; else columns[0] is rows[triangle], and so on: only rows before a column, both halves */
     int32_t cutoff;
 } edit_block;

@@ -394,11 +394,9 @@ static void EDIT_NAME(edit_block_rows)(edit_call *call, const edit_block *block)
             }
             for (int lane = 0; lane < lanes; lane++) {
                 if (block->triangle >= 0 && block->triangle + start + lane <= row) continue;
-                const int64_t second = seconds[lane];
-                int32_t *to = block->out + (first - block->row_base) * block->stride + second - block->column_base;
-                int32_t *mirror = NULL;
-                if (block->triangle >= 0)
-                    mirror = block->out + (second - block->row_base) * block->stride + first - block->column_base;
+                const int64_t second = seconds[lane], i = block->row_to[row], j = block->column_to[start + lane];
+                int32_t *const to = block->out + i * block->stride + j;
+                int32_t *const mirror = block->triangle < 0 ? NULL : block->out + j * block->stride + i;
                 if (EDIT_NAME(settle)(&group, lane, call, to, mirror)) continue;
                 const int swap = group.gap[lane] < 0;
                 const edit_item item = {swap ? second : first, swap ? first : second, to, mirror, 2 * group.words};

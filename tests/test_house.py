@@ -20,7 +20,8 @@ MODULES = sorted(
 #: Rooms in the order in which they may import one another: each only those before it.
 ROOMS = [
     ["errors", "_nw"],
-    ["_kernels"],
+    ["_kernels", "_checks"],
+    ["levenshtein"],
     ["alignment", "progress"],
     ["sequences"],
     ["data"],

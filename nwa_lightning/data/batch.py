@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nwa_lightning.alignment import Kind, edit_distances, nw_matrices
+from nwa_lightning.alignment import Kind, code_distances, nw_matrices
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, PADDING, SOS, Alphabet
 from nwa_lightning.sequences.collection import Sequences
@@ -125,8 +125,7 @@ def pair_batch(
     else:
         chosen = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         block_pairs = _pairs_of_first(chosen, nwa_batch_size)
-    every = [row[:size].tobytes() for row, size in zip(codes, sizes.tolist(), strict=True)]
-    distance = edit_distances(every, chosen)
+    distance = code_distances(codes, sizes, chosen)
     nw = nw_matrices(codes, sizes, chosen[:block_pairs], match=match, mismatch=mismatch, gap=gap, kind=kind)
     used = np.unique(chosen[:block_pairs])
     if tokens is None:

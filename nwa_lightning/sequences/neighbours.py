@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cdist
 
 from nwa_lightning.errors import InputError
+from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.progress import track
 from nwa_lightning.sequences.collection import Sequences
 
@@ -19,6 +19,9 @@ MOST_CLUSTERED: Final = 50_000
 
 #: Sequences compared with all others at a time.
 _BLOCK: Final = 512
+
+#: Sequences that share a cutoff.
+_ALIKE: Final = 128
 
 
 def identity_clusters(sequences: Sequences, identity: float) -> NDArray[np.int64]:
@@ -61,20 +64,14 @@ def _neighbours(sequences: Sequences, fraction: float) -> Iterator[NDArray[np.in
     """``(2, E)`` pairs of near sequences, block by block; lengths are sorted, as far lengths are never near."""
     order = np.argsort(sequences.lengths, kind="stable")
     lengths = sequences.lengths[order]
-    rows = sequences.bytes_of(order)
-    for start in track(range(0, len(rows), _BLOCK), "clusters", worth=len(rows) > 10_000):
-        stop = min(start + _BLOCK, len(rows))
+    bases, threads = sequences.bases.take(order), os.cpu_count() or 1
+    letters = take_flat(bases.flat, bases.starts, bases.lengths, threads=threads)
+    for start in track(range(0, len(order), _BLOCK), "clusters", worth=len(order) > 10_000):
+        stop = min(start + _BLOCK, len(order))
         # Partners are at least as long, and at most so much longer that the difference alone is not too much.
         end = int(np.searchsorted(lengths * (1 - fraction), lengths[stop - 1] + 1e-9, side="right"))
         cutoff = int(fraction * lengths[end - 1] + 1e-9)
-        found = cdist(
-            rows[start:stop],
-            rows[start:end],
-            scorer=Levenshtein.distance,
-            score_cutoff=cutoff,
-            workers=-1,
-            dtype=np.int32,
-        )
+        found = letters.block(np.arange(start, stop), np.arange(start, end), cutoff=cutoff, threads=threads)
         near = found <= fraction * lengths[None, start:end] + 1e-9
         near &= np.arange(end - start)[None] > np.arange(stop - start)[:, None]
         one, two = np.nonzero(near)
@@ -83,11 +80,18 @@ def _neighbours(sequences: Sequences, fraction: float) -> Iterator[NDArray[np.in
 
 def nearest_edits(queries: Sequences, others: Sequences) -> NDArray[np.int64]:
     """``(N,)`` edit distance of each of N sequences to the nearest of some others, such as of a test set to training."""
+    one, two, threads = queries.bases, others.bases, os.cpu_count() or 1
+    shared = one.flat is two.flat  # sets of one file
+    flat = one.flat if shared else np.concatenate([one.flat, two.flat])
+    starts = np.concatenate([one.starts, two.starts + (0 if shared else one.flat.size)])
+    letters = take_flat(flat, starts, np.concatenate([one.lengths, two.lengths]), threads=threads)
     found = np.full(len(queries), np.iinfo(np.int32).max, dtype=np.int64)
-    rows = queries.bytes_of(np.arange(len(queries)))
-    for start in track(range(0, len(others), _BLOCK), "nearest", worth=len(rows) * len(others) > 50_000_000):
-        block = others.bytes_of(np.arange(start, min(start + _BLOCK, len(others))))
-        np.minimum(
-            found, cdist(rows, block, scorer=Levenshtein.distance, workers=-1, dtype=np.int32).min(axis=1), out=found
-        )
+    worth = len(queries) * len(others) > 500_000_000
+    for start in track(range(0, len(others), _BLOCK), "nearest", worth=worth):
+        columns = len(queries) + np.arange(start, min(start + _BLOCK, len(others)))
+        # Queries that are as near to something as each other share a cutoff: what is farther need not be known.
+        for rows in np.array_split(np.argsort(found, kind="stable"), max(1, -(-len(queries) // _ALIKE))):
+            cutoff = int(found[rows].max(initial=0))
+            nearest = letters.block(rows, columns, cutoff=cutoff, threads=threads).min(axis=1)
+            found[rows] = np.minimum(found[rows], nearest)
     return found
