@@ -47,8 +47,9 @@
 #define EDIT_UNROLL
 #endif
 
-/* Pairs that are sorted and done together. */
-enum { EDIT_CHUNK = 4096 };
+/* Pairs that are sorted and done together; fractions are counted in parts of EDIT_ONE; rows of a block, or groups, after which
+ * the width of the band is thought over. */
+enum { EDIT_CHUNK = 4096, EDIT_ONE = 1024, EDIT_AGE = 16 };
 
 /* A pair to do. The second sequence of a block's pair is its column's, of a listed one's the longer. */
 typedef struct {
@@ -63,7 +64,7 @@ typedef struct {
 typedef struct {
     const edit_set *set;
     int64_t cutoff;
-    double typical; /* two thirds of the latest distances were below this fraction of the longer length */
+    int64_t typical; /* two thirds of the latest distances were below this many EDIT_ONE-ths of the longer length */
     edit_item *items;
     edit_item *later; /* what needs a wider band */
     uint64_t *keys;
@@ -102,11 +103,9 @@ static const uint64_t *edit_sort(const edit_call *call) {
     return keys;
 }
 
+/* One distance of many is enough to learn from. */
 static void edit_learn(edit_call *call, int64_t distance, int64_t longest) {
-    if ((double)distance > call->typical * (double)longest)
-        call->typical += 0.01;
-    else
-        call->typical -= 0.005;
+    call->typical += distance * EDIT_ONE > call->typical * longest ? EDIT_ONE / 32 : -EDIT_ONE / 64;
 }
 
 static void edit_finish(edit_call *call);
@@ -217,7 +216,7 @@ static void edit_release(edit_call *call) {
 static int edit_prepare(edit_call *call, const edit_set *set, int32_t cutoff, size_t vectors) {
     call->set = set;
     call->cutoff = cutoff;
-    call->typical = 0.25;
+    call->typical = EDIT_ONE / 4;
     call->count = call->later_count = 0;
     call->items = malloc(EDIT_CHUNK * (2 * sizeof(edit_item) + 2 * sizeof(uint64_t)));
     call->vectors = malloc(vectors + 64);

@@ -21,7 +21,7 @@ typedef uint64_t EDIT_NAME(vector) __attribute__((vector_size(8 * EDIT_LANES), m
 #define AND_XOR(a, b, c) TERNARY(0x60, a, b, c)    /* a & (b ^ c) */
 #define XOR_OR(a, b, c) TERNARY(0xBE, a, b, c)     /* (a ^ b) | c */
 #define OR_WITHOUT(a, b, c) TERNARY(0xF2, a, b, c) /* a | (~b & c) */
-#define NOR_OR(a, b, c) TERNARY(0x0E, a, b, c)     /* ~a & (b | c) */
+#define OR_NOT(a, b, c) TERNARY(0x54, a, b, c)     /* (a | b) & ~c */
 #define BITS(a) X86(popcnt_epi64, M(a))
 #else
 #if defined(EDIT_X86) && EDIT_LANES == 4
@@ -47,7 +47,7 @@ typedef uint64_t EDIT_NAME(vector) __attribute__((vector_size(8 * EDIT_LANES), m
 #define AND_XOR(a, b, c) ((a) & ((b) ^ (c)))
 #define XOR_OR(a, b, c) (((a) ^ (b)) | (c))
 #define OR_WITHOUT(a, b, c) ((a) | (~(b) & (c)))
-#define NOR_OR(a, b, c) (~(a) & ((b) | (c)))
+#define OR_NOT(a, b, c) (((a) | (b)) & ~(c))
 #define BITS(a) EDIT_NAME(bits)(a)
 EDIT_INLINE VECTOR EDIT_NAME(bits)(VECTOR a) {
     a = a - (a >> 1 & ALL(0x5555555555555555u));
@@ -73,16 +73,35 @@ typedef struct {
     ptrdiff_t words;         /* width of the band */
     ptrdiff_t below;         /* diagonals of the band below that of the first cell */
     ptrdiff_t phase;
-    ptrdiff_t step;          /* columns from check to check */
-    int64_t gap[EDIT_LANES]; /* letters that the second sequence has more than the first */
-    int64_t longer[EDIT_LANES];
-    int64_t sure[EDIT_LANES]; /* the largest distance that the band is sure to find */
-    int64_t stop[EDIT_LANES]; /* beyond it no more need be known */
+    ptrdiff_t step;          /* columns from check to check, 16, 32 or 64 */
+    int64_t gap[EDIT_LANES];    /* letters that the second sequence has more than the first */
+    int64_t longer[EDIT_LANES]; /* letters of the longer one */
+    int64_t least[EDIT_LANES];  /* the difference of their lengths */
+    int64_t exact[EDIT_LANES];  /* what is found up to here is the distance, or enough to know */
+    int64_t stop[EDIT_LANES];   /* beyond it no more need be known */
     int64_t found[EDIT_LANES];
+    int64_t placed_gap[EDIT_LANES]; /* what the band was last placed for */
+    int64_t placed_longer[EDIT_LANES];
+    int64_t placed_words;
+    unsigned age;
 } EDIT_NAME(group);
+
+/* One word of a column. In: vectors of the column before and which letters are equal (with the carry from the word below);
+ * `moved` is equal | down one bit further. Out: vectors of the column, `right_down` whose top bit is the carry to the word
+ * above, and `same`, the cells that are as the ones before them on their diagonals. */
+#define STEP(equal, moved, up, down, right_down, same)                  \
+    do {                                                                \
+        const VECTOR zero = XOR_OR(((equal) & up) + up, up, equal);     \
+        const VECTOR not_right_up = OR_NOT(zero, up, down);             \
+        right_down = up & zero;                                         \
+        same = zero | down;                                             \
+        up = OR_WITHOUT(right_down, moved, not_right_up);               \
+        down = ~not_right_up & (moved);                                 \
+    } while (0)
 
 /* The distances, or, where all lanes are beyond their stop, what they are at the least. planes is 0 for a block. */
 EDIT_INLINE void EDIT_NAME(band)(EDIT_NAME(group) *group, const ptrdiff_t words, const int planes) {
+    const int rows = planes ? planes : 1; /* of words that a window is taken from */
     VECTOR own_up[4], own_down[4], plane[EDIT_PLANES], letter[EDIT_PLANES];
     VECTOR *const up = words <= 4 ? own_up : group->up, *const down = words <= 4 ? own_down : group->down;
     for (ptrdiff_t k = 0; k < words; k++) {
@@ -92,11 +111,10 @@ EDIT_INLINE void EDIT_NAME(band)(EDIT_NAME(group) *group, const ptrdiff_t words,
         down[k] = ALL(~ones);
     }
     VECTOR diagonal = {0}; /* cells of the last diagonal that are as the one before */
-    const ptrdiff_t begin = group->phase, end = begin + group->columns;
+    const ptrdiff_t begin = group->phase, end = begin + group->columns, step = group->step;
     const int64_t last = 64 * words - 1 - group->below;
-    for (ptrdiff_t at = begin, check = begin + group->step; at < end;) {
-        const ptrdiff_t q = at / 64;
-        const ptrdiff_t stop = smaller(smaller(64 * (q + 1), end), check);
+    for (ptrdiff_t at = begin; at < end;) {
+        const ptrdiff_t q = at / 64, stop = smaller((at / step + 1) * step, end);
         VECTOR right = ALL(at % 64);
 #if defined(EDIT_X86) && EDIT_LANES == 8
         VECTOR kept_bits = {0};
@@ -120,59 +138,56 @@ EDIT_INLINE void EDIT_NAME(band)(EDIT_NAME(group) *group, const ptrdiff_t words,
             EDIT_UNROLL
             for (int p = 0; p < planes; p++) plane[p] = SPREAD(SHORT_LEFT(letter[p], left - ALL(1)));
 #endif
-/* Letters of word k of the window that are equal to the first sequence's. */
+            VECTOR low[EDIT_PLANES], equal, carry = {0};
+            EDIT_UNROLL
+            for (int p = 0; p < rows; p++) low[p] = second[p * group->second_stride];
+/* Letters of word k of the window that are equal to the first sequence's; low is left at word k + 1. */
 #define EQUAL(k, result)                                                                                       \
     do {                                                                                                       \
-        result = WINDOW(second[k], second[(k) + 1], right, left);                                              \
-        if (planes) {                                                                                          \
-            result = result ^ plane[0];                                                                        \
-            EDIT_UNROLL                                                                                        \
-            for (int p = 1; p < planes; p++) {                                                                 \
-                const VECTOR *const other = second + p * group->second_stride;                                 \
-                result = AND_XOR(result, WINDOW(other[k], other[(k) + 1], right, left), plane[p]);             \
-            }                                                                                                  \
+        EDIT_UNROLL                                                                                            \
+        for (int p = 0; p < rows; p++) {                                                                       \
+            const VECTOR high = second[p * group->second_stride + (k) + 1];                                    \
+            const VECTOR window = WINDOW(low[p], high, right, left);                                           \
+            result = !planes ? window : p == 0 ? (VECTOR)(window ^ plane[p]) : (VECTOR)AND_XOR(result, window, plane[p]); \
+            low[p] = high;                                                                                     \
         }                                                                                                      \
     } while (0)
-            VECTOR equal, carry = {0};
             EQUAL(0, equal);
-            VECTOR straight = equal | down[0];
+            VECTOR next_down = down[0], straight = equal | next_down;
             EDIT_UNROLL
-            for (ptrdiff_t k = 0; k < words; k++) {
-                const VECTOR was_up = up[k], was_down = down[k];
-                VECTOR next_equal = {0}, next_straight = {0};
-                if (k + 1 < words) {
-                    EQUAL(k + 1, next_equal);
-                    next_straight = next_equal | down[k + 1];
-                }
-                if (k > 0) equal |= carry;
-                const VECTOR zero = XOR_OR((equal & was_up) + was_up, was_up, equal);
-                const VECTOR not_right_up = NOR_OR(was_down, zero, was_up), right_down = was_up & zero;
-                const VECTOR moved = k + 1 < words ? BESIDE(straight, next_straight) : (VECTOR)(straight >> 1);
-                up[k] = OR_WITHOUT(right_down, moved, not_right_up);
-                down[k] = ~not_right_up & moved;
-                if (k + 1 < words) {
-                    carry = right_down >> 63;
-                    equal = next_equal;
-                    straight = next_straight;
-                } else {
-#if defined(EDIT_X86) && EDIT_LANES == 8
-                    kept_bits = X86(shldi_epi64, M(kept_bits), M(zero | was_down), 1);
-#else
-                    diagonal += (zero | was_down) >> 63;
-#endif
-                }
+            for (ptrdiff_t k = 0; k < words - 1; k++) {
+                VECTOR next_equal = {0}, was_up = up[k], was_down = next_down, right_down, same;
+                EQUAL(k + 1, next_equal);
+                next_down = down[k + 1];
+                const VECTOR next_straight = next_equal | next_down, moved = BESIDE(straight, next_straight);
+                equal |= carry;
+                STEP(equal, moved, was_up, was_down, right_down, same);
+                (void)same;
+                up[k] = was_up;
+                down[k] = was_down;
+                carry = right_down >> 63;
+                equal = next_equal;
+                straight = next_straight;
             }
+            VECTOR last_up = up[words - 1], right_down, same;
+            const VECTOR moved = straight >> 1;
+            if (words > 1) equal |= carry;
+            STEP(equal, moved, last_up, next_down, right_down, same);
+            (void)right_down;
+            up[words - 1] = last_up;
+            down[words - 1] = next_down;
 #undef EQUAL
             right += ALL(1);
-#if !(defined(EDIT_X86) && EDIT_LANES == 8)
+#if defined(EDIT_X86) && EDIT_LANES == 8
+            kept_bits = X86(shldi_epi64, M(kept_bits), M(same), 1);
+#else
+            diagonal += same >> 63;
             left -= ALL(1);
 #endif
         }
 #if defined(EDIT_X86) && EDIT_LANES == 8
         diagonal += BITS(kept_bits);
 #endif
-        if (at < check && at < end) continue;
-        check = at + group->step;
         VECTOR value = ALL(last + at - begin) - diagonal;
         for (ptrdiff_t k = 0; k < words; k++) value += BITS(down[k] & group->mask[k]) - BITS(up[k] & group->mask[k]);
         memcpy(group->found, &value, sizeof value);
@@ -184,6 +199,7 @@ EDIT_INLINE void EDIT_NAME(band)(EDIT_NAME(group) *group, const ptrdiff_t words,
     /* No columns. */
     for (int lane = 0; lane < EDIT_LANES; lane++) group->found[lane] = group->longer[lane];
 }
+#undef STEP
 
 /* One function per width that stays in registers. */
 #define EDIT_BANDS(planes)                                                                                     \
@@ -210,30 +226,36 @@ EDIT_BANDS(5)
 
 /* Chooses the width of the band, at least so many words, and where it lies; gap and longer are known. */
 static void EDIT_NAME(place)(EDIT_NAME(group) *group, const edit_call *call, int64_t words) {
+    if (group->age++ % EDIT_AGE != 0 && words == group->placed_words &&
+        memcmp(group->gap, group->placed_gap, sizeof group->gap) == 0 &&
+        memcmp(group->longer, group->placed_longer, sizeof group->longer) == 0)
+        return;
+    memcpy(group->placed_gap, group->gap, sizeof group->gap);
+    memcpy(group->placed_longer, group->longer, sizeof group->longer);
+    group->placed_words = words;
     int64_t lowest = 0, highest = 0, enough = 0, wish = 0;
     for (int lane = 0; lane < EDIT_LANES; lane++) {
-        const int64_t gap = group->gap[lane], apart = gap < 0 ? -gap : gap;
+        const int64_t gap = group->gap[lane], apart = group->least[lane] = gap < 0 ? -gap : gap;
         if (apart > call->cutoff) continue;
         lowest = smaller(lowest, gap);
         highest = larger(highest, gap);
         /* Of 2 x diagonals to spare. */
         enough = larger(enough, smaller(call->cutoff - 1, group->longer[lane] - 2) - apart);
-        wish = larger(wish, (int64_t)(call->typical * (double)group->longer[lane]) - 2 - apart);
+        wish = larger(wish, call->typical * group->longer[lane] / EDIT_ONE - 2 - apart);
     }
-    const int64_t least = highest - lowest + 1;
-    words = larger(words, (least + 2 * ((wish + 1) / 2) + 63) / 64);
-    words = smaller(words, (least + 2 * ((enough + 1) / 2) + 63) / 64);
-    const int64_t spare = (64 * words - least) / 2;
+    const int64_t width = highest - lowest + 1;
+    words = larger(words, (width + 2 * ((wish + 1) / 2) + 63) / 64);
+    words = smaller(words, (width + 2 * ((enough + 1) / 2) + 63) / 64);
+    const int64_t spare = (64 * words - width) / 2;
     group->words = words;
     group->below = spare - lowest;
     group->phase = (64 - group->below % 64) % 64;
     group->step = call->cutoff < 32 ? 16 : call->cutoff < 64 ? 32 : 64;
     for (int lane = 0; lane < EDIT_LANES; lane++) {
-        const int64_t gap = group->gap[lane], apart = gap < 0 ? -gap : gap;
-        group->sure[lane] = apart + 2 * spare + 1;
-        group->stop[lane] = smaller(group->sure[lane] + 1, call->cutoff);
-        if (apart > call->cutoff) group->stop[lane] = -1;
-        const int64_t from = larger(0, smaller(gap + group->below, 64 * words - 1));
+        const int64_t apart = group->least[lane], sure = apart + 2 * spare + 1;
+        group->exact[lane] = apart > call->cutoff || sure >= call->cutoff ? INT64_MAX : sure + 1;
+        group->stop[lane] = apart > call->cutoff ? -1 : smaller(sure + 1, call->cutoff);
+        const int64_t from = larger(0, smaller(group->gap[lane] + group->below, 64 * words - 1));
         for (int64_t k = 0; k < words; k++) {
             const int64_t zeros = from - 64 * k;
             uint64_t bits = zeros >= 64 ? 0 : zeros <= 0 ? ~(uint64_t)0 : ~(uint64_t)0 << zeros;
@@ -243,17 +265,11 @@ static void EDIT_NAME(place)(EDIT_NAME(group) *group, const edit_call *call, int
     }
 }
 
-/* Writes what was found for a lane. Returns 0 where a wider band is needed. */
-static int EDIT_NAME(settle)(const EDIT_NAME(group) *group, int lane, edit_call *call, int32_t *to, int32_t *mirror) {
-    int64_t distance = group->found[lane];
-    const int64_t gap = group->gap[lane], apart = gap < 0 ? -gap : gap;
-    if (apart <= call->cutoff) {
-        edit_learn(call, smaller(distance, call->cutoff), group->longer[lane]);
-        if (distance > group->sure[lane] + 1 && group->sure[lane] < call->cutoff) return 0;
-    } else {
-        distance = apart;
-    }
-    *to = (int32_t)smaller(distance, call->cutoff + 1);
+/* Where a lane's distance is known, writes it; where it is beyond the cutoff, writes that. Returns 0 for a wider band. */
+EDIT_INLINE int EDIT_NAME(settle)(const EDIT_NAME(group) *group, int lane, int64_t cutoff, int32_t *to, int32_t *mirror) {
+    const int64_t found = larger(group->found[lane], group->least[lane]);
+    if (found > group->exact[lane]) return 0;
+    *to = (int32_t)smaller(found, cutoff + 1);
     if (mirror != NULL) *mirror = *to;
     return 1;
 }
@@ -271,6 +287,8 @@ static ptrdiff_t EDIT_NAME(span)(const edit_set *set) { return 5 * (set->longest
 
 static void EDIT_NAME(divide)(EDIT_NAME(group) *group, const edit_set *set, void *memory, int seconds) {
     const ptrdiff_t span = EDIT_NAME(span)(set);
+    group->age = 0;
+    memset(group->found, 0, sizeof group->found);
     VECTOR *vectors = (VECTOR *)((char *)memory + (64 - (uintptr_t)memory % 64));
     group->up = vectors;
     group->down = group->up + span;
@@ -328,8 +346,9 @@ static void EDIT_NAME(edit_items)(edit_call *call) {
             EDIT_NAME(band_3)(&group);
         else
             EDIT_NAME(band_5)(&group);
+        edit_learn(call, group.found[0], group.longer[0]);
         for (int lane = 0; lane < lanes; lane++) {
-            if (EDIT_NAME(settle)(&group, lane, call, items[lane]->to, items[lane]->mirror)) continue;
+            if (EDIT_NAME(settle)(&group, lane, call->cutoff, items[lane]->to, items[lane]->mirror)) continue;
             call->later[call->later_count] = *items[lane];
             call->later[call->later_count++].words = 2 * group.words;
         }
@@ -371,33 +390,36 @@ static void EDIT_NAME(edit_block_rows)(edit_call *call, const edit_block *block)
     group.second_stride = EDIT_NAME(span)(set);
     for (ptrdiff_t start = 0; start < block->column_count; start += EDIT_LANES) {
         const int lanes = (int)smaller(EDIT_LANES, block->column_count - start);
-        int64_t seconds[EDIT_LANES];
-        for (int lane = 0; lane < EDIT_LANES; lane++) seconds[lane] = block->columns[start + (lane < lanes ? lane : 0)];
+        int64_t seconds[EDIT_LANES], lengths[EDIT_LANES];
+        for (int lane = 0; lane < EDIT_LANES; lane++) {
+            seconds[lane] = block->columns[start + (lane < lanes ? lane : 0)];
+            lengths[lane] = set->lengths[seconds[lane]];
+        }
         EDIT_NAME(equal_letters)(set, seconds, equal, group.first);
         const ptrdiff_t last_place = block->triangle + start + lanes - 1;
         const ptrdiff_t rows = block->triangle < 0 ? block->row_count : last_place;
         for (ptrdiff_t row = 0; row < rows; row++) {
             const int64_t first = block->rows[row];
-            int beyond = 1;
             group.columns = set->lengths[first];
+            int64_t nearest = INT64_MAX;
             for (int lane = 0; lane < EDIT_LANES; lane++) {
-                const int64_t length = set->lengths[seconds[lane]];
-                group.gap[lane] = length - group.columns;
-                group.longer[lane] = larger(length, group.columns);
-                beyond &= group.gap[lane] > call->cutoff || -group.gap[lane] > call->cutoff;
+                group.gap[lane] = lengths[lane] - group.columns;
+                group.longer[lane] = larger(lengths[lane], group.columns);
+                nearest = smaller(nearest, larger(group.gap[lane], -group.gap[lane]));
             }
-            if (!beyond) {
-                EDIT_NAME(place)(&group, call, 1);
+            EDIT_NAME(place)(&group, call, 1);
+            if (nearest <= call->cutoff) {
                 group.letters = set->codes + 64 * set->places[first];
                 group.second = equal + before - (group.below + 63) / 64;
                 EDIT_NAME(band_0)(&group);
+                edit_learn(call, group.found[0], group.longer[0]);
             }
             for (int lane = 0; lane < lanes; lane++) {
                 if (block->triangle >= 0 && block->triangle + start + lane <= row) continue;
                 const int64_t second = seconds[lane], i = block->row_to[row], j = block->column_to[start + lane];
                 int32_t *const to = block->out + i * block->stride + j;
                 int32_t *const mirror = block->triangle < 0 ? NULL : block->out + j * block->stride + i;
-                if (EDIT_NAME(settle)(&group, lane, call, to, mirror)) continue;
+                if (EDIT_NAME(settle)(&group, lane, call->cutoff, to, mirror)) continue;
                 const int swap = group.gap[lane] < 0;
                 const edit_item item = {swap ? second : first, swap ? first : second, to, mirror, 2 * group.words};
                 call->items[call->count++] = item;
@@ -421,7 +443,7 @@ static void EDIT_NAME(edit_block_rows)(edit_call *call, const edit_block *block)
 #undef AND_XOR
 #undef XOR_OR
 #undef OR_WITHOUT
-#undef NOR_OR
+#undef OR_NOT
 #undef BITS
 #undef EDIT_BANDS
 #undef EDIT_LANES
