@@ -33,7 +33,7 @@ def edit_pack(
     flat: NDArray[np.uint8],
     starts: NDArray[np.int64],
     lengths: NDArray[np.int64],
-    table: NDArray[np.uint8],
+    letters: NDArray[np.uint8],
     places: NDArray[np.int64],
     words: NDArray[np.uint64],
     codes: NDArray[np.uint8],

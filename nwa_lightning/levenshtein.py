@@ -59,15 +59,17 @@ class Letters:
             The letters, or None where there are more than 32 different ones.
         """
         flat, starts, lengths = np.ascontiguousarray(flat), np.ascontiguousarray(starts), np.ascontiguousarray(lengths)
-        seen = np.zeros(256, dtype=np.uint8)
-        parallel_slices(
-            lambda part: compiled.edit_seen(flat, starts[part], lengths[part], seen), len(starts), threads=threads
-        )
-        letters = np.flatnonzero(seen)
+        found: list[NDArray[np.uint8]] = []
+
+        def look(part: slice) -> None:
+            seen = np.zeros(256, dtype=np.uint8)
+            compiled.edit_seen(flat, starts[part], lengths[part], seen)
+            found.append(seen)
+
+        parallel_slices(look, len(starts), threads=threads)
+        letters = np.flatnonzero(np.any(found, axis=0)).astype(np.uint8)
         if len(letters) > MOST_LETTERS:
             return None
-        table = np.zeros(256, dtype=np.uint8)
-        table[letters] = np.arange(len(letters))
         planes = 2 if len(letters) <= 4 else 3 if len(letters) <= 8 else 5
         taken = -(-lengths // 64)
         ends = np.cumsum(taken)
@@ -76,7 +78,7 @@ class Letters:
         codes = np.empty(64 * len(words), dtype=np.uint8)
 
         def pack(part: slice) -> None:
-            compiled.edit_pack(flat, starts[part], lengths[part], table, places[part], words, codes)
+            compiled.edit_pack(flat, starts[part], lengths[part], letters, places[part], words, codes)
 
         parallel_slices(pack, len(starts), threads=threads)
         return cls(words, codes, places, lengths, int(lengths.max(initial=0)))

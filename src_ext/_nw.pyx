@@ -55,10 +55,11 @@ cdef extern from "edit_band.h" nogil:
         const int64_t *starts
         const int64_t *lengths
         const int64_t *places
-        const uint8_t *table
+        const uint8_t *letters
         uint64_t *words
         uint8_t *codes
         Py_ssize_t count
+        int letter_count
         int planes
 
     ctypedef struct edit_listed:
@@ -193,26 +194,27 @@ def edit_pack(
     const uint8_t[::1] flat,
     const int64_t[::1] starts,
     const int64_t[::1] lengths,
-    const uint8_t[::1] table,
+    const uint8_t[::1] letters,
     const int64_t[::1] places,
     uint64_t[:, ::1] words,
     uint8_t[::1] codes,
 ):
     """Write bit planes and codes of the sequences, without the interpreter lock."""
-    cdef edit_letters letters
+    cdef edit_letters packing
     if starts.shape[0] == 0 or words.shape[0] == 0:
         return
-    letters.flat = &flat[0]
-    letters.starts = &starts[0]
-    letters.lengths = &lengths[0]
-    letters.places = &places[0]
-    letters.table = &table[0]
-    letters.words = &words[0, 0]
-    letters.codes = &codes[0]
-    letters.count = starts.shape[0]
-    letters.planes = <int>words.shape[1]
+    packing.flat = &flat[0]
+    packing.starts = &starts[0]
+    packing.lengths = &lengths[0]
+    packing.places = &places[0]
+    packing.letters = &letters[0]
+    packing.letter_count = <int>letters.shape[0]
+    packing.words = &words[0, 0]
+    packing.codes = &codes[0]
+    packing.count = starts.shape[0]
+    packing.planes = <int>words.shape[1]
     with nogil:
-        c_edit_pack(&letters)
+        c_edit_pack(&packing)
 
 
 def edit_pairs(

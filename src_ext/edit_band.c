@@ -70,7 +70,8 @@ typedef struct {
     uint64_t *keys;
     uint64_t *more_keys;
     ptrdiff_t count;       /* of items */
-    ptrdiff_t later_count; /* at most EDIT_CHUNK */
+    ptrdiff_t later_count;
+    ptrdiff_t room; /* for either */
     void *vectors;
 } edit_call;
 
@@ -189,19 +190,67 @@ int edit_lanes(void) { return 1 << in_use; }
 #define EDIT_CHOOSE(name, ...) name##_1(__VA_ARGS__)
 #endif
 
+#ifdef __GNUC__
+typedef uint8_t edit_bytes __attribute__((vector_size(16), aligned(1), may_alias));
+
+static int edit_all(edit_bytes yes) {
+    uint64_t halves[2];
+    memcpy(halves, &yes, sizeof halves);
+    return (halves[0] & halves[1]) == ~(uint64_t)0;
+}
+#endif
+
 void edit_seen(const uint8_t *flat, const int64_t *starts, const int64_t *lengths, ptrdiff_t count, uint8_t *seen) {
-    for (ptrdiff_t i = 0; i < count; i++)
-        for (int64_t k = 0; k < lengths[i]; k++) seen[flat[starts[i] + k]] = 1;
+#ifdef __GNUC__
+    edit_bytes known[8]; /* the first letters; 16 others are all among them, mostly */
+    int letters = 0;
+#endif
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const uint8_t *from = flat + starts[i], *const end = from + lengths[i];
+        while (from < end) {
+            const uint8_t *stop = end;
+#ifdef __GNUC__
+            for (; end - from >= 16; from += 16) {
+                edit_bytes found = {0};
+                for (int k = 0; k < letters; k++) found |= (edit_bytes)(*(const edit_bytes *)from == known[k]);
+                if (!edit_all(found)) break;
+            }
+            stop = from + smaller(16, end - from);
+#endif
+            for (; from < stop; from++) {
+#ifdef __GNUC__
+                if (!seen[*from] && letters < 8) known[letters++] = (edit_bytes){0} + *from;
+#endif
+                seen[*from] = 1;
+            }
+        }
+    }
+}
+
+/* Codes of the letters, up to a whole number of 64 of them. */
+static void edit_encode(const edit_letters *letters, const uint8_t *table, const uint8_t *from, int64_t length, uint8_t *to) {
+    int64_t k = 0;
+#ifdef __GNUC__
+    for (; letters->letter_count <= 8 && length - k >= 16; k += 16) {
+        const edit_bytes bytes = *(const edit_bytes *)(from + k);
+        edit_bytes codes = {0};
+        for (int code = 1; code < letters->letter_count; code++)
+            codes |= (edit_bytes)(bytes == (edit_bytes){0} + letters->letters[code]) & (uint8_t)code;
+        *(edit_bytes *)(to + k) = codes;
+    }
+#endif
+    for (; k < length; k++) to[k] = table[from[k]];
+    memset(to + length, 0, (size_t)((length + 63) / 64 * 64 - length));
 }
 
 void edit_pack(const edit_letters *letters) {
+    uint8_t table[256] = {0};
+    for (int code = 0; code < letters->letter_count; code++) table[letters->letters[code]] = (uint8_t)code;
     for (ptrdiff_t i = 0; i < letters->count; i++) {
         const int64_t length = letters->lengths[i], words = (length + 63) / 64;
-        const uint8_t *from = letters->flat + letters->starts[i];
         uint8_t *codes = letters->codes + 64 * letters->places[i];
         uint64_t *to = letters->words + letters->places[i] * letters->planes;
-        for (int64_t k = 0; k < length; k++) codes[k] = letters->table[from[k]];
-        memset(codes + length, 0, (size_t)(64 * words - length));
+        edit_encode(letters, table, letters->flat + letters->starts[i], length, codes);
         for (int64_t w = 0; w < words; w++)
             for (int plane = 0; plane < letters->planes; plane++) *to++ = edit_bits(codes + 64 * w, plane);
     }
@@ -212,21 +261,22 @@ static void edit_release(edit_call *call) {
     free(call->vectors);
 }
 
-/* Memory for items and vectors; vectors is that many bytes. */
-static int edit_prepare(edit_call *call, const edit_set *set, int32_t cutoff, size_t vectors) {
+/* Memory for so many items, and so many bytes of vectors. */
+static int edit_prepare(edit_call *call, const edit_set *set, int32_t cutoff, ptrdiff_t items, size_t vectors) {
     call->set = set;
     call->cutoff = cutoff;
     call->typical = EDIT_ONE / 4;
     call->count = call->later_count = 0;
-    call->items = malloc(EDIT_CHUNK * (2 * sizeof(edit_item) + 2 * sizeof(uint64_t)));
+    call->room = smaller(items, EDIT_CHUNK);
+    call->items = malloc((size_t)call->room * (2 * sizeof(edit_item) + 2 * sizeof(uint64_t)));
     call->vectors = malloc(vectors + 64);
     if (call->items == NULL || call->vectors == NULL) {
         edit_release(call);
         return -1;
     }
-    call->later = call->items + EDIT_CHUNK;
-    call->keys = (uint64_t *)(call->later + EDIT_CHUNK);
-    call->more_keys = call->keys + EDIT_CHUNK;
+    call->later = call->items + call->room;
+    call->keys = (uint64_t *)(call->later + call->room);
+    call->more_keys = call->keys + call->room;
     return 0;
 }
 
@@ -245,7 +295,7 @@ static void edit_finish(edit_call *call) {
 int edit_pairs(const edit_listed *listed) {
     edit_call call;
     const edit_set *set = &listed->set;
-    if (edit_prepare(&call, set, listed->cutoff, EDIT_CHOOSE(edit_memory, set)) != 0) return -1;
+    if (edit_prepare(&call, set, listed->cutoff, listed->count, EDIT_CHOOSE(edit_memory, set)) != 0) return -1;
     edit_item *memory = call.items;
     for (ptrdiff_t k = 0; k < listed->count; k++) {
         const int64_t a = listed->pairs[2 * k], b = listed->pairs[2 * k + 1];
@@ -257,7 +307,7 @@ int edit_pairs(const edit_listed *listed) {
             const edit_item item = {first, second, listed->out + k, NULL, 1};
             call.items[call.count++] = item;
         }
-        if (call.count == EDIT_CHUNK) edit_finish(&call);
+        if (call.count == call.room) edit_finish(&call);
     }
     edit_finish(&call);
     call.items = memory;
@@ -267,7 +317,9 @@ int edit_pairs(const edit_listed *listed) {
 
 int edit_rows(const edit_block *block) {
     edit_call call;
-    if (edit_prepare(&call, &block->set, block->cutoff, EDIT_CHOOSE(edit_memory, &block->set)) != 0) return -1;
+    /* Each row and group of columns may add as many as there are lanes. */
+    const ptrdiff_t most = block->row_count < EDIT_CHUNK ? block->row_count * (block->column_count + 8) : EDIT_CHUNK;
+    if (edit_prepare(&call, &block->set, block->cutoff, most, EDIT_CHOOSE(edit_memory, &block->set)) != 0) return -1;
     edit_item *memory = call.items;
     EDIT_CHOOSE(edit_block_rows, &call, block);
     edit_finish(&call);

@@ -46,19 +46,20 @@ typedef struct {
 
 /* All are re-entrant, serial, and need no interpreter lock. Nothing is checked. */
 
-/* Sets seen[letter] for every letter of count sequences. */
+/* Sets seen[letter] for every letter of count sequences; before, it is 0 for all of them. */
 void edit_seen(const uint8_t *flat, const int64_t *starts, const int64_t *lengths, ptrdiff_t count, uint8_t *seen);
 
-/* Letters of count sequences, and what edit_pack makes of them; table has the code of each letter. */
+/* Letters of count sequences, and what edit_pack makes of them. */
 typedef struct {
     const uint8_t *flat;
     const int64_t *starts;
     const int64_t *lengths;
     const int64_t *places; /* as in edit_set, whose words and codes are written */
-    const uint8_t *table;
+    const uint8_t *letters; /* (letter_count,) those that there are, in the order of their codes */
     uint64_t *words;
     uint8_t *codes;
     ptrdiff_t count;
+    int letter_count;
     int planes;
 } edit_letters;
 

@@ -12,6 +12,9 @@ from nwa_lightning import _nw
 from nwa_lightning.alignment import code_distances, edit_distances
 from nwa_lightning.errors import InputError
 from nwa_lightning.levenshtein import Letters, Strings, take_flat, take_strings
+from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.neighbours import nearest_edits
+from nwa_lightning.sequences.packed import Packed
 
 EDGES = [0, 1, 2, 31, 62, 63, 64, 65, 127, 128, 129, 191, 192, 193]
 CUTOFFS = [None, 0, 1, 5, 16, 31, 32, 63, 64, 65, 128, 1000]
@@ -158,3 +161,18 @@ def test_padded_codes():
         code_distances(codes, lengths + (lengths == 70))
     with pytest.raises(InputError, match="pairs: expected rows of sequences, 0 to 8, found 0 to 9"):
         code_distances(codes, lengths, [[0, 9]])
+
+
+def test_nearest_of_another_set():
+    strings = relatives(9, [40] * 150 + [70] * 30, rate=0.8)
+    table = expected(strings)
+    lengths = np.array([len(text) for text in strings])
+    bases = Packed(np.frombuffer(b"".join(strings), dtype=np.uint8), np.cumsum(lengths) - lengths, lengths)
+    everything = Sequences(bases, Packed.of([b""] * len(strings)))
+    rows = np.random.default_rng(1).permutation(len(strings))
+    queries, others = rows[:140], rows[140:]
+    right = table[np.ix_(queries, others)].min(axis=1)
+    np.testing.assert_array_equal(nearest_edits(everything.take(queries), everything.take(others)), right)
+    apart = Sequences(Packed.of([strings[row] for row in others]), Packed.of([b""] * len(others)))
+    np.testing.assert_array_equal(nearest_edits(everything.take(queries), apart), right)
+    assert len(nearest_edits(everything.take(queries[:0]), apart)) == 0
