@@ -65,6 +65,7 @@ typedef struct {
     const edit_set *set;
     int64_t cutoff;
     int64_t typical; /* two thirds of the latest distances were below this many EDIT_ONE-ths of the longer length */
+    int64_t learned; /* distances so far */
     edit_item *items;
     edit_item *later; /* what needs a wider band */
     uint64_t *keys;
@@ -104,9 +105,10 @@ static const uint64_t *edit_sort(const edit_call *call) {
     return keys;
 }
 
-/* One distance of many is enough to learn from. */
+/* One distance of many is enough to learn from; the first ones move the fraction more. */
 static void edit_learn(edit_call *call, int64_t distance, int64_t longest) {
-    call->typical += distance * EDIT_ONE > call->typical * longest ? EDIT_ONE / 32 : -EDIT_ONE / 64;
+    const int64_t step = EDIT_ONE / smaller(4 + call->learned++, 32);
+    call->typical += distance * EDIT_ONE > call->typical * longest ? step : -step / 2;
 }
 
 static void edit_finish(edit_call *call);
@@ -267,6 +269,7 @@ static int edit_prepare(edit_call *call, const edit_set *set, int32_t cutoff, pt
     call->cutoff = cutoff;
     call->typical = EDIT_ONE / 4;
     call->count = call->later_count = 0;
+    call->learned = 0;
     call->room = smaller(items, EDIT_CHUNK);
     call->items = malloc((size_t)call->room * (2 * sizeof(edit_item) + 2 * sizeof(uint64_t)));
     call->vectors = malloc(vectors + 64);
