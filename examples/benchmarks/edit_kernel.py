@@ -146,7 +146,7 @@ def processor_name() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", action="store_true", help="print the times of the instruction set in use, as JSON")
     options = parser.parse_args()
     if options.measure:
