@@ -14,11 +14,13 @@ from nwa_lightning.encoders.cnned import CNNED
 from nwa_lightning.encoders.dense import LinearEncoder, MLPEncoder
 from nwa_lightning.encoders.dsee import DSEECNN
 from nwa_lightning.encoders.kmer import KmerEncoder
+from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN, NeuroSEEDTransformer
 from nwa_lightning.encoders.recurrent import GRUEncoder
 from nwa_lightning.encoders.residual import ResidualCNN
 from nwa_lightning.encoders.sense import SENSE
 from nwa_lightning.errors import InputError
+from nwa_lightning.landmarks.features import Landmarks
 from nwa_lightning.models.distances import (
     CosineDistance,
     EuclideanDistance,
@@ -67,6 +69,8 @@ __all__ = [
     "HyperbolicDistance",
     "InputError",
     "KmerEncoder",
+    "LandmarkEncoder",
+    "Landmarks",
     "LinearEncoder",
     "MLPEncoder",
     "ManhattanDistance",

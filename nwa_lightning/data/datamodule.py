@@ -21,6 +21,7 @@ from nwa_lightning.data.reads import OnLong, ReadSets
 from nwa_lightning.data.rng_state import random_state, set_random_state
 from nwa_lightning.data.trained_on import MATRIX_ARGUMENTS, check_arguments, package_versions
 from nwa_lightning.errors import InputError
+from nwa_lightning.landmarks.features import draw_landmarks
 from nwa_lightning.sequences.catalog import OnInvalid
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.split import Split
@@ -157,6 +158,11 @@ class NWADataModule(LightningDataModule):
         self.vocabulary = self.alphabet.size
         check_scores(self.max_length, **self.scores._asdict(), kind=nwa_kind)
         self._random_state: dict[str, Any] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Before training, draw the landmarks of a model that has some and none drawn."""
+        if stage == "fit" and self.trainer is not None:
+            draw_landmarks(self.trainer.lightning_module, self.split.train, self.seed)
 
     @property
     def max_length(self) -> int:

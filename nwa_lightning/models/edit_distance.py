@@ -18,6 +18,7 @@ from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.build import as_encoder
 from nwa_lightning.encoders.checks import above_zero, at_least, at_least_one
+from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance, suitable_power
 from nwa_lightning.models.losses import (
@@ -83,6 +84,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from what it returns,
             ``(U, channels, S)`` or ``(U, S, channels)``, without a decoder; null draws it from the embeddings, as published.
         nwa_channels: Of these features.
+        landmarks: Edit distances to so many sequences of the training set are features beside the encoder's: see
+            ``LandmarkEncoder``, which the encoder then is put into, as ``encoder.encoder``; null for the encoder alone.
         optimizer: muon, which learns in fewer steps (see ``nwa_lightning.muon``), or radam, as published.
 
     Raises:
@@ -108,6 +111,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         power: float | None = None,
         nwa_features: str | None = None,
         nwa_channels: int = 64,
+        landmarks: int | None = None,
         optimizer: OptimizerName = "muon",
     ) -> None:
         for name, value, known in (
@@ -140,7 +144,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
             self.save_hyperparameters()
         else:
             self.save_hyperparameters({"encoder": encoder.spec if isinstance(encoder, Encoder) else None})
-        self.encoder = encoder
+        self.encoder = encoder if landmarks is None else LandmarkEncoder(encoder, landmarks)
         self.distance = hyperbolic if distance == "hyperbolic" else DISTANCES[distance]()
         self.loss = loss
         self.length = encoder.max_length
@@ -158,8 +162,11 @@ class EditDistanceModel(NWAMixin, LightningModule):
         """Try the named part on two sequences without bases: now, and not in the first step."""
         tokens = torch.full((2, 1), SOS)
         try:
+            # Landmarks are not drawn yet.
+            encoder = self.encoder.encoder if isinstance(self.encoder, LandmarkEncoder) else self.encoder
             with eval_no_grad(self.encoder), captured_calls(self, name) as calls:
-                self.encode(tokens)
+                if encoder is not None:
+                    encoder(tokens)
             if len(calls) != 1:
                 raise TypeError(f"Expected {name} to return one tensor, once; name another part of the model.")
             if self.nwa is not None:

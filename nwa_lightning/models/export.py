@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.build import build_encoder, import_class, one_line
+from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.checkpoint import read_checkpoint
 from nwa_lightning.models.distances import DISTANCES
@@ -56,6 +57,11 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
     weights = _below("encoder", state)
     spec = hyper_parameters.get("encoder")
     known = isinstance(spec, dict) and "class_path" in spec
+    if known and hyper_parameters.get("landmarks") is not None:
+        spec = {
+            "class_path": f"{LandmarkEncoder.__module__}.{LandmarkEncoder.__name__}",
+            "init_args": {"encoder": spec, "count": hyper_parameters["landmarks"]},
+        }
     if not weights and not known:  # a known encoder may have none
         raise InputError(
             f"{checkpoint}: expected the weights of a submodule named encoder, found none; give the encoder of the model "
