@@ -14,6 +14,7 @@ from nwa_lightning.encoders.cnned import CNNED
 from nwa_lightning.encoders.dense import LinearEncoder, MLPEncoder
 from nwa_lightning.encoders.dsee import DSEECNN
 from nwa_lightning.encoders.kmer import KmerEncoder
+from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN, NeuroSEEDTransformer
 from nwa_lightning.encoders.recurrent import GRUEncoder
@@ -38,6 +39,7 @@ from nwa_lightning.models.functional import (
     manhattan_distance,
     squared_euclidean_distance,
 )
+from nwa_lightning.models.landmark_mds import LandmarkMDSModel
 from nwa_lightning.nwa.callback import NWACallback
 from nwa_lightning.nwa.functional import nw_target, row_jsd
 from nwa_lightning.nwa.heads import FeatureHead, NWAHead
@@ -70,6 +72,8 @@ __all__ = [
     "InputError",
     "KmerEncoder",
     "LandmarkEncoder",
+    "LandmarkMDS",
+    "LandmarkMDSModel",
     "Landmarks",
     "LinearEncoder",
     "MLPEncoder",

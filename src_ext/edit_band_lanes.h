@@ -424,7 +424,10 @@ static void EDIT_NAME(edit_block_rows)(edit_call *call, const edit_block *block)
                 const edit_item item = {swap ? second : first, swap ? first : second, to, mirror, 2 * group.words};
                 call->items[call->count++] = item;
             }
-            if (call->count > call->room - EDIT_LANES) edit_finish(call);
+            if (call->count > call->room - EDIT_LANES) {
+                edit_finish(call);
+                group.age = 0; /* it has written over the mask */
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
+from nwa_lightning import __version__
 from nwa_lightning.callbacks.embedding_writer import EmbeddingWriter
 from nwa_lightning.cli.classes import argument_names, find_class
 from nwa_lightning.cli.messages import parser_message, squeezed
@@ -25,12 +26,17 @@ from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.edit_distance import EditDistanceModel
+from nwa_lightning.models.export import export_landmark_mds
+from nwa_lightning.models.landmark_mds import LandmarkMDSModel
 
 #: Validations of a run at least, where an epoch is longer than a tenth of it.
 VALIDATIONS: Final = 10
 
 #: Commands that need a checkpoint.
 _MEASURING: Final = ("validate", "test", "predict")
+
+#: What they take in place of a checkpoint, by --landmarks.
+_UNTRAINED: Final = {"class_path": f"{LandmarkMDSModel.__module__}.{LandmarkMDSModel.__name__}"}
 
 #: What flows from the data into an encoder that takes it.
 _LINKED: Final = ("max_length", "vocabulary")
@@ -74,6 +80,13 @@ class NWACLI(LightningCLI):
         """Add the checkpoint, the embeddings, and the defaults of the model."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
+        if self._command in _MEASURING:
+            parser.add_argument(
+                "--landmarks",
+                type=int | None,
+                help="Without a checkpoint and without training: embed by edit distances to so many reads of the file, see "
+                "LandmarkMDS; --model.embedding_dim and --model.power go with it. (type: int | None, default: null)",
+            )
         classes = _classes(EditDistanceModel, NeuroSEEDCNN)
         if self._command in _MEASURING:  # what the checkpoint will say, which the first pass does not know
             classes["init_args"]["encoder"]["init_args"] = {"max_length": 1}
@@ -88,15 +101,22 @@ class NWACLI(LightningCLI):
         trained with; and no limit of the steps where there is one of the epochs.
         """
         trained = self._read_checkpoint(_value_of("--ckpt_path", args))
-        if trained is not None and trained.model is not None:  # its options are those of the model
+        landmarks = _value_of("--landmarks", args) is not None
+        ours = trained.model if trained is not None else _UNTRAINED if landmarks else None
+        if ours is not None:  # its options are those of the model
             for command in self._command_parsers:
-                command.set_defaults({"model": trained.model})
+                command.set_defaults({"model": ours})
         first = self._first_pass(parser, args)
         if trained is None:  # it may be named in a configuration file
             trained = self._read_checkpoint(first.get("ckpt_path"))
-        if first and trained is None and self._command in _MEASURING:
+        if landmarks and trained is not None:
             raise InputError(
-                f"--ckpt_path: expected a checkpoint, found none; give one that `nwa fit` wrote: nwa {self._command} best.ckpt"
+                f"--landmarks: expected no checkpoint besides, found {first.get('ckpt_path')}; leave one of them out"
+            )
+        if first and trained is None and not landmarks and self._command in _MEASURING:
+            raise InputError(
+                f"--ckpt_path: expected a checkpoint, found none; give one that `nwa fit` wrote (nwa {self._command} best.ckpt), "
+                f"or the reads alone and --landmarks 512, to do without training"
             )
         defaults: dict[str, Any] = {}
         if trained is not None:
@@ -118,6 +138,8 @@ class NWACLI(LightningCLI):
             message = parser_message(str(error), self._options_of, f"`nwa {self._command} --help`")
             raise InputError(message) from None
         config = self._config
+        if landmarks:
+            config["model"]["init_args"]["count"] = config["landmarks"]
         seed = config["seed_everything"]
         if not 0 <= seed < 1 << 32:
             raise InputError(
@@ -218,8 +240,11 @@ class NWACLI(LightningCLI):
             trainer.check_val_every_n_epoch = None
 
     def predict(self, model: LightningModule, **options: Any) -> None:
-        """Embed; what is written is not kept in memory too."""
+        """Embed; what is written is not kept in memory too. An encoder that no checkpoint holds is written beside."""
         self.trainer.predict(model, **{**options, "return_predictions": False})
+        if isinstance(model, LandmarkMDSModel) and self.trainer.is_global_zero:
+            folder = Path(self._config["embeddings"]["folder"])
+            export_landmark_mds(model.encoder, folder, self.datamodule.alphabet, version=__version__)
 
 
 def _value_of(option: str, args: Sequence[str]) -> str | None:

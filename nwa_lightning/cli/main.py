@@ -25,7 +25,7 @@ COMMANDS = {
     "fit": "train a model; without arguments a NeuroSEED-CNN with NWA on human16s",
     "validate": "measure a checkpoint on the validation set",
     "test": "measure a checkpoint on the test set",
-    "predict": "write the embeddings of every sequence of a file",
+    "predict": "write the embeddings of every sequence of a file; with --landmarks 512 no checkpoint is needed",
     "export": "write the encoder of a checkpoint for use without a trainer: safetensors, JSON, torch.export program",
     "demo": "train the published encoder without and with NWA, and a better one; print and draw how they compare",
 }
@@ -100,7 +100,8 @@ def _run(args: list[str]) -> None:
 
 def _with_names(command: str, rest: list[str]) -> list[str]:
     """The arguments, those that come first and have no name with the one that is meant."""
-    places = POSITIONALS[command]
+    untrained = any(argument.partition("=")[0] == "--landmarks" for argument in rest)
+    places = ("--data.data",) if untrained else POSITIONALS[command]
     count = next((number for number, argument in enumerate(rest) if argument.startswith("-")), len(rest))
     if count > len(places):
         raise InputError(

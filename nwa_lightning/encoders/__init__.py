@@ -5,6 +5,7 @@ from nwa_lightning.encoders.cnned import CNNED
 from nwa_lightning.encoders.dense import LinearEncoder, MLPEncoder
 from nwa_lightning.encoders.dsee import DSEECNN
 from nwa_lightning.encoders.kmer import KmerEncoder
+from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN, NeuroSEEDTransformer
 from nwa_lightning.encoders.recurrent import GRUEncoder
@@ -19,6 +20,7 @@ __all__ = [
     "GRUEncoder",
     "KmerEncoder",
     "LandmarkEncoder",
+    "LandmarkMDS",
     "LinearEncoder",
     "MLPEncoder",
     "NeuroSEEDCNN",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.distances import distance_table, landmark_distances
 from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.packed import Packed
 
 #: Sequences by which the features are standardised, and from which it is learnt how near the nearest landmark usually is.
 SAMPLE: Final = 2000
@@ -70,6 +71,12 @@ class Landmarks(nn.Module):
     def count(self) -> int:
         """K, number of landmarks."""
         return len(self.lengths)
+
+    @property
+    def sequences(self) -> Sequences:
+        """The landmarks, as sequences."""
+        codes, lengths = self.landmarks.cpu().numpy(), self.lengths.cpu().numpy()
+        return Sequences.from_padded(codes, lengths, Packed.of([b""] * self.count))
 
     def draw(self, sequences: Sequences, seed: int = 0) -> None:
         """Draw the landmarks, and what standardises the features.

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.build import build_encoder, import_class, one_line
+from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.checkpoint import read_checkpoint
 from nwa_lightning.models.distances import DISTANCES
 from nwa_lightning.models.edit_distance import EditDistanceModel
-from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS
+from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS, Alphabet
 
 WEIGHTS: Final = "encoder.safetensors"
 CONFIG: Final = "config.json"
@@ -78,12 +79,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
     )
     if known:
         encoder = _trained_encoder(spec, weights, checkpoint)
-        config |= {
-            "encoder": {"class_path": spec["class_path"], "init_args": spec.get("init_args", {})},
-            "max_length": encoder.max_length,
-            "embedding_dim": encoder.embedding_dim,
-            "tokens": {"padding": PADDING, "sos": SOS, "letters": _letters(encoder.vocabulary, trained_on)},
-        }
+        config |= _description(encoder, spec, _letters(encoder.vocabulary, trained_on))
         if _is_edit_distance_model(hyper_parameters, state, checkpoint):
             name = hyper_parameters.get("distance", "hyperbolic")
             config["distance"] = _describe_distance(name, _below("distance", state), encoder.max_length, checkpoint)
@@ -93,17 +89,57 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
             missing = f"torch.export cannot trace {type(encoder).__name__} ({one_line(error)})"
     else:
         config["hyper_parameters"] = hyper_parameters
-    files[CONFIG] = f"{json.dumps(config, indent=2, default=str)}\n".encode()
-    files[WEIGHTS] = safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})
+    _write(folder, files | _config_and_weights(config, weights), "--to")
+    if PROGRAM not in files:
+        print(f"not written: {PROGRAM}, because {missing}")
+
+
+def export_landmark_mds(encoder: LandmarkMDS, folder: Path, alphabet: Alphabet, *, version: str) -> None:
+    """Write ``encoder.safetensors`` and ``config.json`` for ``load_encoder``, and print what was written.
+
+    Args:
+        encoder: Fitted.
+        folder: Where to write; made if missing.
+        alphabet: Of the sequences it was fitted to.
+        version: Of this package, for ``config.json``.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    config = {
+        "package": "nwa-lightning",
+        "version": version,
+        **_description(encoder, encoder.spec or {}, _codes_of([alphabet])),
+        "distance": {"power": encoder.power.item(), "predicted_edits": "|u - v|^power; u, v: embeddings"},
+    }
+    _write(folder, _config_and_weights(config, encoder.state_dict()), "--embeddings.folder")
+
+
+def _description(encoder: Encoder, spec: dict[str, Any], letters: dict[str, int] | None) -> dict[str, Any]:
+    """How to build an encoder, and what it takes and gives."""
+    return {
+        "encoder": {"class_path": spec["class_path"], "init_args": spec.get("init_args", {})},
+        "max_length": encoder.max_length,
+        "embedding_dim": encoder.embedding_dim,
+        "tokens": {"padding": PADDING, "sos": SOS, "letters": letters},
+    }
+
+
+def _config_and_weights(config: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, bytes]:
+    return {
+        CONFIG: f"{json.dumps(config, indent=2, default=str)}\n".encode(),
+        WEIGHTS: safetensors.torch.save({name: value.contiguous() for name, value in weights.items()}),
+    }
+
+
+def _write(folder: Path, files: dict[str, bytes], option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (folder / name).write_bytes(content)
     except OSError as error:
-        raise InputError(f"--to {folder}: {error.strerror}; name a folder that can be written") from None
+        raise InputError(f"{option} {folder}: {error.strerror}; name a folder that can be written") from None
     print(f"written: {', '.join(str(folder / name) for name in sorted(files))}")
-    if PROGRAM not in files:
-        print(f"not written: {PROGRAM}, because {missing}")
 
 
 def load_encoder(folder: str | Path) -> Encoder:
@@ -167,12 +203,13 @@ def _letters(vocabulary: int, trained_on: dict[str, Any] | None) -> dict[str, in
     Where the checkpoint does not say which, those of all alphabets of that size (T and U are one code); None without any.
     """
     trained = ALPHABETS.get(str((trained_on or {}).get("arguments", {}).get("alphabet")))
-    known = [
-        alphabet.letters
-        for alphabet in ([trained] if trained else ALPHABETS.values())
-        if trained or alphabet.size == vocabulary
-    ]
-    return {letter: code for letters in known for code, letter in enumerate(letters, FIRST_LETTER)} or None
+    if trained is not None:
+        return _codes_of([trained])
+    return _codes_of([alphabet for alphabet in ALPHABETS.values() if alphabet.size == vocabulary]) or None
+
+
+def _codes_of(alphabets: list[Alphabet]) -> dict[str, int]:
+    return {letter: code for each in alphabets for code, letter in enumerate(each.letters, FIRST_LETTER)}
 
 
 def _describe_distance(name: str, state: dict[str, Tensor], length: int, source: Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_the_draw_follows_the_seed_and_leaves_copies_out():
     assert one.landmarks.equal(two.landmarks)
     assert not one.landmarks.equal(other.landmarks)
     assert len({tuple(row) for row in drawn(5, 4, reads).landmarks.tolist()}) == 5
-    with pytest.raises(InputError, match="at least 6 distinct training sequences .* found 5; ask for fewer"):
+    with pytest.raises(InputError, match=r"at least 6 distinct training sequences .* found 5; ask for fewer"):
         drawn(6, 4, reads)
     with pytest.raises(InputError, match=r"at most 4 bases \(max_length\), found one of 5"):
         drawn(1, 4, ["ACGTA"])
