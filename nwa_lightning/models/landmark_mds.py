@@ -51,10 +51,10 @@ class LandmarkMDSModel(LightningModule):
             InputError: If the data is no ``NWADataModule``, or has too few sequences.
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, NWADataModule) or stage == "fit":
+        if not isinstance(data, NWADataModule):
             raise InputError(
-                "LandmarkMDSModel: expected test, validate or predict with an NWADataModule, as there is nothing to train, found "
-                f"{stage} with {'none' if data is None else type(data).__name__}; call LandmarkMDS(...).fit(sequences) elsewhere"
+                f"LandmarkMDSModel: expected an NWADataModule, found {'none' if data is None else type(data).__name__}; pass "
+                f"datamodule=NWADataModule(...), or use LandmarkMDS(...).fit(sequences)"
             )
         reads = data.sequences if stage == "predict" else data.split.train
         encoder = LandmarkMDS(data.max_length, self.embedding_dim, data.vocabulary, self.count, self.power)
