@@ -3,7 +3,8 @@
 Greengenes comes with the package ``qiime-default-reference`` (CC BY-SA 3.0), which is read and not shipped::
 
     python -m pip install --no-deps qiime-default-reference
-    python examples/study/greengenes.py
+    python examples/study/greengenes.py                          # counts the families
+    python examples/study/greengenes.py --unseen unseen.fasta    # writes reads that are far from all of human16s
 
 Every read is the 150 bases after primer 515F of a 97 % OTU. A family is a taxonomy down to a named ``f__``.
 """
@@ -24,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from xopen import xopen
 
-from nwa_lightning import InputError, evolve_tree
+from nwa_lightning import InputError, Sequences, evolve_tree, load_sequences
+from nwa_lightning.sequences.neighbours import nearest_edits
 
 PACKAGE: Final = "qiime_default_reference"
 INSTALL: Final = "python -m pip install --no-deps qiime-default-reference"
@@ -99,7 +101,19 @@ def load_greengenes(source: Path | None = None, seed: int = 0) -> Families:
     with _open(source, TAXONOMY) as file:
         taxonomy = dict(line.rstrip("\n").split("\t") for line in file)
     of_family: dict[str, list[str]] = defaultdict(list)
-    seen: set[str] = set()
+    for read, name in v4_reads(source).items():
+        ranks = taxonomy[name].split("; ")[:5]
+        if len(ranks[-1]) > len("f__"):
+            of_family["; ".join(ranks)].append(read)
+    generator = np.random.default_rng(seed)
+    kept = {family: reads for family, reads in sorted(of_family.items()) if len(reads) >= LEAST}
+    drawn = {family: [reads[k] for k in generator.permutation(len(reads))[:MOST]] for family, reads in kept.items()}
+    return _families(drawn)
+
+
+def v4_reads(source: Path | None = None) -> dict[str, str]:
+    """The distinct V4 reads of all OTUs, each with the name of the first OTU that has it; see ``load_greengenes``."""
+    found: dict[str, str] = {}
     name = ""
     with _open(source, SEQUENCES) as file:
         for line in file:
@@ -107,16 +121,18 @@ def load_greengenes(source: Path | None = None, seed: int = 0) -> Families:
                 name = line[1:].split()[0]
                 continue
             read = v4_region(line.strip().upper())
-            if read is None or read in seen:
-                continue
-            seen.add(read)
-            ranks = taxonomy[name].split("; ")[:5]
-            if len(ranks[-1]) > len("f__"):
-                of_family["; ".join(ranks)].append(read)
-    generator = np.random.default_rng(seed)
-    kept = {family: reads for family, reads in sorted(of_family.items()) if len(reads) >= LEAST}
-    drawn = {family: [reads[k] for k in generator.permutation(len(reads))[:MOST]] for family, reads in kept.items()}
-    return _families(drawn)
+            if read is not None:
+                found.setdefault(read, name)
+    return found
+
+
+def unseen_reads(source: Path | None = None, known: str = "human16s") -> Sequences:
+    """The V4 reads that are more than 3 % of their length away from every read of a known set, in random order."""
+    reads = list(v4_reads(source))
+    found = Sequences.from_strings(reads)
+    edits = nearest_edits(found, load_sequences(known))
+    far = np.flatnonzero(edits > 0.03 * LENGTH)
+    return found.take(np.random.default_rng(0).permutation(far))
 
 
 def v4_region(sequence: str) -> str | None:
@@ -179,8 +195,16 @@ def _open(source: Path | None, name: str) -> IO[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--greengenes", type=Path, help="folder or source archive, if the package is not installed")
+    parser.add_argument(
+        "--unseen", type=Path, metavar="FASTA", help="write the reads that are far from all of human16s"
+    )
     options = parser.parse_args()
     try:
+        if options.unseen:
+            texts = unseen_reads(options.greengenes).to_strings()
+            options.unseen.write_text("".join(f">{number}\n{text}\n" for number, text in enumerate(texts)))
+            print(f"written: {len(texts)} reads to {options.unseen}")
+            return
         split = split_families(load_greengenes(options.greengenes))
     except InputError as error:
         parser.exit(2, f"{error}\n")

@@ -12,7 +12,7 @@ from nwa_lightning.sequences.alphabet import DNA
 
 
 class LandmarkEncoder(Encoder):
-    """What an encoder says of a sequence, plus one linear layer of its edit distances to landmarks.
+    """What an encoder says of a sequence, plus what its edit distances to landmarks say: a linear and a hidden layer of them.
 
     It takes a quarter to half of the error off every encoder that was tried, at equal seconds: ``docs/landmarks.md``.
 
@@ -22,6 +22,7 @@ class LandmarkEncoder(Encoder):
         max_length: The most bases a sequence may have; null takes that of the encoder.
         embedding_dim: m, the dimension of the embeddings; null takes that of the encoder, or 128.
         vocabulary: Number of token values, padding and ``<sos>`` included.
+        hidden_dim: Of the hidden layer; null leaves it out.
 
     Raises:
         InputError: If a number is too small, is missing, or differs from that of the encoder.
@@ -34,19 +35,27 @@ class LandmarkEncoder(Encoder):
         max_length: int | None = None,
         embedding_dim: int | None = None,
         vocabulary: int = DNA.size,
+        hidden_dim: int | None = 256,
     ) -> None:
-        at_least_one(count=count, max_length=max_length, embedding_dim=embedding_dim)
+        at_least_one(count=count, max_length=max_length, embedding_dim=embedding_dim, hidden_dim=hidden_dim)
         longest = _size("max_length", max_length, encoder, None)
         dim = _size("embedding_dim", embedding_dim, encoder, 128)
         super().__init__(longest, dim, getattr(encoder, "vocabulary", vocabulary))
         self.encoder = encoder
         self.landmarks = Landmarks(count, longest)
         self.readout = nn.Linear(count, dim)
+        self.hidden = None
+        if hidden_dim is not None:
+            self.hidden = nn.Sequential(nn.Linear(count, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, dim))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(U, m)`` embeddings of ``(U, L)`` tokens; see ``Encoder``."""
-        embeddings: Tensor = self.readout(self.landmarks(tokens))
-        return embeddings if self.encoder is None else embeddings + self.encoder(tokens)
+        features = self.landmarks(tokens)
+        embeddings: Tensor = self.readout(features)
+        for layer, seen in ((self.hidden, features), (self.encoder, tokens)):
+            if layer is not None:
+                embeddings = embeddings + layer(seen)
+        return embeddings
 
 
 def _size(name: str, given: int | None, encoder: nn.Module | None, default: int | None) -> int:

@@ -79,3 +79,13 @@ def test_the_study_of_labels_resumes(tmp_path):
     assert float(rows[0]["test_family"]) > 50
     assert "| triplet+nwa-w0.1-k1 | 1 |" in printed
     assert float(rows[2]["l_nw"]) > 0
+
+
+def test_landmarks_in_two_lines(tmp_path):
+    script = EXAMPLES / "landmarks.py"
+    found = re.search(r"without ([0-9.]+), with landmarks ([0-9.]+)", run([script, "--steps", "40"], tmp_path))
+    assert found
+    assert float(found[2]) < float(found[1])
+    lines = script.read_text().splitlines()
+    assert len(lines) <= 60
+    assert sum("# landmarks" in line for line in lines) == 2

@@ -166,8 +166,12 @@ def test_an_embedding_is_that_of_the_encoder_and_of_the_landmarks():
     encoder = LandmarkEncoder(inner, 5).eval()
     encoder.landmarks.draw(random_reads(40, 32))
     tokens = pair_batch(["ACGT", "TTTTACGT", ""]).tokens
-    both = inner(tokens) + encoder.readout(encoder.landmarks(tokens))
+    features = encoder.landmarks(tokens)
+    both = inner(tokens) + encoder.readout(features) + encoder.hidden(features)
     torch.testing.assert_close(encoder(tokens), both)
+    linear = LandmarkEncoder(inner, 5, hidden_dim=None).eval()
+    linear.landmarks.draw(random_reads(40, 32))
+    torch.testing.assert_close(linear(tokens), inner(tokens) + linear.readout(linear.landmarks(tokens)))
     padded = nn.functional.pad(tokens, (0, 7))
     torch.testing.assert_close(encoder(padded), encoder(tokens))
 

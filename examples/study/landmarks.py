@@ -1,0 +1,252 @@
+"""What landmarks and NWA do for each encoder, at equal seconds of one thread, and what the best of it reaches.
+
+Run it with ``python examples/study/landmarks.py``, and with ``--table`` for the table of what there is. A row is an encoder and what
+is changed about it, joined by ``+``::
+
+    alone       landmarks without another encoder; the others: cnn, transformer, dsee, residual, linear, own
+    mds         landmark MDS, without training
+    l128        128 landmarks (for alone: instead of 128)
+    nwa         with the published lambda
+    v, V        a quarter of each batch variants with up to 5 % edits; half of it with up to 15 %
+    b128        128 sequences a batch, and 32 times as many pairs
+    p1.75       power of the hyperbolic distance
+    m256        dimension of the embeddings, instead of 128
+
+A run has as many steps as fill its CPU seconds, which are taken over 60 steps first; labels and features are part of them.
+Every finished cell is a line of the CSV file, so an interrupted study resumes. Validation error is for choosing; nothing is chosen
+by the test error. ``--unseen`` is another file of reads, all of which are tested too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import re
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Final
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from nwa_lightning import LandmarkMDS, NWADataModule
+from nwa_lightning.cli.lightning_cli import NWACLI
+from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
+from nwa_lightning.models.edit_distance import predictor
+from nwa_lightning.models.metrics import evaluate
+
+RESULTS: Final = Path(__file__).parents[1] / "results" / "landmarks.csv"
+ENCODERS: Final = {
+    "alone": ["--model.encoder=LandmarkEncoder"],
+    "cnn": ["--model.encoder=NeuroSEEDCNN"],
+    "transformer": ["--model.encoder=NeuroSEEDTransformer"],
+    "dsee": ["--model.encoder=DSEECNN", "--model.distance=squared", "--model.loss=chi_square"],
+    "residual": ["--model.encoder=ResidualCNN"],
+    "linear": ["--model.encoder=LinearEncoder"],
+    "own": ["--model.encoder=own_encoder.OwnEncoder"],
+}
+BASELINES: Final = ("constant", "kmer", "mds")
+METRICS: Final = ("rmse", "rmse_homologous", "r2", "spearman")
+COLUMNS: Final = (
+    "data", "train_size", "row", "budget", "seed", "steps", "seconds", "val_rmse", *METRICS, "unseen_rmse", "machine",
+)  # fmt: skip
+#: Reads of the other file that are tested.
+UNSEEN: Final = 1500
+
+
+class Clock(Callback):
+    """CPU seconds of a step, the first ones left out."""
+
+    FIRST, LAST = 20, 80
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.FIRST:
+            self.start = time.process_time()
+        if trainer.global_step == self.LAST:
+            self.seconds_per_step = (time.process_time() - self.start) / (self.LAST - self.FIRST)
+
+
+def options_of(row: str) -> list[str]:
+    """What a row is called on the command line."""
+    encoder, *changes = row.split("+")
+    if encoder not in ENCODERS:
+        raise SystemExit(f"{row}: expected one of {', '.join((*ENCODERS, *BASELINES))}, found {encoder}")
+    found = [*ENCODERS[encoder], "--model.encoder.embedding_dim=128"]
+    if "nwa" not in changes:
+        found += ["--model.nwa_weight=null", "--data.nwa_batch_size=0"]
+    for change in changes:
+        letter, number = change[0], change[1:]
+        if change == "nwa":
+            continue
+        if change in ("v", "V"):
+            fraction, edits = (0.25, 0.05) if change == "v" else (0.5, 0.15)
+            found += [f"--data.augment.fraction={fraction}", f"--data.augment.edits={edits}"]
+        elif letter == "l":
+            found.append(f"--model.encoder.count={number}" if encoder == "alone" else f"--model.landmarks={number}")
+        elif letter == "b":
+            found += [f"--data.batch_size={number}", f"--data.pairs={32 * int(number)}"]
+        elif letter == "p":
+            found.append(f"--model.power={number}")
+        elif letter == "m":
+            found.append(f"--model.encoder.embedding_dim={number}")
+        else:
+            raise SystemExit(f"{row}: expected changes such as {'nwa, v, l128'}, found {change}")
+    return found
+
+
+def build(row: str, options: argparse.Namespace, seed: int, steps: int) -> NWACLI:
+    """What ``nwa fit`` builds, without its log and checkpoint folders."""
+    quiet = {
+        "trainer.logger": "false",
+        "trainer.enable_model_summary": "false",
+        "trainer.enable_progress_bar": "false",
+        "trainer.limit_val_batches": 0,
+        "checkpoint.save_top_k": 0,
+        "checkpoint.save_last": "false",
+        "checkpoint.monitor": "null",
+    }
+    settings = {
+        "seed_everything": seed,
+        "data.data": options.data,
+        "data.seed": seed,
+        "trainer.max_steps": steps,
+        **quiet,
+    }
+    if options.train_size:
+        settings["data.train_size"] = options.train_size
+    return NWACLI([f"--{name}={value}" for name, value in settings.items()] + options_of(row), run=False)
+
+
+def run_cell(row: str, options: argparse.Namespace, seed: int, unseen: list[PairBatch]) -> dict[str, Any]:
+    """Train and test one cell."""
+    if row.split("+")[0] in BASELINES:
+        data = NWADataModule(options.data, seed=seed, train_size=options.train_size, nwa_batch_size=0)
+        start = time.process_time()
+        predict, steps = baseline(row, data, seed), 0
+        seconds = time.process_time() - start
+    else:
+        clock, cli = Clock(), build(row, options, seed, Clock.LAST)
+        cli.trainer.callbacks.append(clock)
+        cli.trainer.fit(cli.model, cli.datamodule)
+        steps = round(options.seconds / clock.seconds_per_step)
+        cli = build(row, options, seed, steps)
+        start = time.process_time()
+        cli.trainer.fit(cli.model, cli.datamodule)
+        seconds = time.process_time() - start
+        predict, data = predictor(cli.model.eval()), cli.datamodule
+        if options.keep:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            cli.trainer.save_checkpoint(options.keep / f"{row}-{options.seconds:g}s-{seed}.ckpt")
+    found: dict[str, Any] = {"steps": steps, "seconds": round(seconds, 1)}
+    found["val_rmse"] = evaluate(predict, data.val_dataloader())["rmse"]
+    found |= evaluate(predict, data.test_dataloader())
+    found["unseen_rmse"] = evaluate(predict, unseen)["rmse"] if unseen else ""
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def baseline(row: str, data: NWADataModule, seed: int) -> Any:
+    """A predictor that is fitted without training."""
+    kind, *changes = row.split("+")
+    if kind != "mds":
+        training = data.train_dataloader().dataset
+        fitted = ConstantBaseline() if kind == "constant" else KmerBaseline(data.vocabulary, distance="cosine")
+        return fitted.fit([training[number] for number in range(20)])
+    count = next((int(change[1:]) for change in changes if change[0] == "l"), 512)
+    encoder = LandmarkMDS(data.max_length, vocabulary=data.vocabulary, count=count).fit(data.split.train, seed)
+
+    def predict(batch: PairBatch) -> Tensor:
+        with torch.inference_mode():
+            return encoder.predicted_edits(encoder(batch.tokens), batch.pairs)
+
+    return predict
+
+
+def read_cells(path: Path) -> list[dict[str, str]]:
+    """The finished cells."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def table(cells: list[dict[str, str]]) -> str:
+    """Markdown: mean and standard deviation over the seeds."""
+    lines = [
+        "| data | train | s | row | seeds | steps | validation RMSE % | test RMSE % | at ED <= 40 | unseen RMSE % |"
+    ]
+    lines += ["| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(cell[name] for name in ("data", "train_size", "budget", "row")), []).append(cell)
+    for (data, size, budget, row), group in groups.items():
+        shown = [spread(group, name) for name in ("val_rmse", "rmse", "rmse_homologous", "unseen_rmse")]
+        steps = fmean(int(cell["steps"]) for cell in group)
+        lines.append(f"| {data} | {size} | {budget} | {row} | {len(group)} | {steps:,.0f} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def spread(group: list[dict[str, str]], name: str) -> str:
+    values = [float(cell[name]) for cell in group if cell[name]]
+    if not values:
+        return ""
+    return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+
+
+def machine() -> str:
+    """The processor, as the system calls it."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", default=["constant", "kmer", "mds", "residual+v", "residual+v+l128"])
+    parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
+    parser.add_argument("--train-size", type=int)
+    parser.add_argument("--seconds", type=float, default=100, help="CPU seconds of training (100)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--unseen", type=Path, help="reads that are tested too, see greengenes.py --unseen")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep a checkpoint of each cell")
+    parser.add_argument("--table", action="store_true", help="print the table of the cells there are, and stop")
+    options = parser.parse_args()
+    if options.table:
+        print(table(read_cells(options.out)))
+        return
+    torch.set_num_threads(1)
+    unseen: list[PairBatch] = []
+    if options.unseen:
+        others = NWADataModule(str(options.unseen), test_size=UNSEEN, nwa_batch_size=0)
+        unseen = list(others.test_dataloader())
+    new = not options.out.exists()
+    for row in options.rows:
+        for seed in options.seeds:
+            budget = "" if row.split("+")[0] in BASELINES else f"{options.seconds:g}"
+            about = {
+                "data": Path(options.data).name, "train_size": options.train_size or "", "row": row, "budget": budget,
+                "seed": seed,
+            }  # fmt: skip
+            known = [all(cell[name] == str(value) for name, value in about.items()) for cell in read_cells(options.out)]
+            if any(known):
+                continue
+            cell = about | run_cell(row, options, seed, unseen) | {"machine": machine()}
+            with options.out.open("a", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                if new:
+                    writer.writeheader()
+                    new = False
+                writer.writerow(cell)
+            print(
+                f"{row} seed {seed}: validation {cell['val_rmse']:.3f}, test {cell['rmse']:.3f} in {cell['seconds']} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
