@@ -1,7 +1,7 @@
 """What landmarks and NWA do for each encoder, at equal seconds of one thread, and what the best of it reaches.
 
-Run it with ``python examples/study/landmarks.py``, and with ``--table`` for the table of what there is. A row is an encoder and what
-is changed about it, joined by ``+``::
+Run it with ``python examples/study/landmarks.py``, and with ``--table`` for the table of what there is. A row is an encoder and
+what is changed about it, joined by ``+``::
 
     alone       landmarks without another encoder; the others: cnn, transformer, dsee, residual, linear, own
     mds         landmark MDS, without training
@@ -13,8 +13,8 @@ is changed about it, joined by ``+``::
     m256        dimension of the embeddings, instead of 128
 
 A run has as many steps as fill its CPU seconds, which are taken over 60 steps first; labels and features are part of them.
-Every finished cell is a line of the CSV file, so an interrupted study resumes. Validation error is for choosing; nothing is chosen
-by the test error. ``--unseen`` is another file of reads, all of which are tested too.
+Every finished cell is a line of the CSV file, so an interrupted study resumes. Validation error is for choosing; nothing is
+chosen by the test error. ``--unseen`` is another file of reads, some of which are tested too.
 """
 
 from __future__ import annotations
@@ -242,10 +242,8 @@ def main() -> None:
                     writer.writeheader()
                     new = False
                 writer.writerow(cell)
-            print(
-                f"{row} seed {seed}: validation {cell['val_rmse']:.3f}, test {cell['rmse']:.3f} in {cell['seconds']} s",
-                flush=True,
-            )
+            shown = f"validation {cell['val_rmse']:.3f}, test {cell['rmse']:.3f}, {cell['steps']} steps in {cell['seconds']} s"
+            print(f"{row} seed {seed}: {shown}", flush=True)
 
 
 if __name__ == "__main__":

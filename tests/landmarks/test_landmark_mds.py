@@ -68,7 +68,7 @@ def test_a_handful_of_reads_has_no_nan(reads):
 
 def test_too_few_reads_and_wrong_numbers_say_so():
     with pytest.raises(
-        InputError, match="at least 512 distinct training sequences .* found 2; ask for fewer landmarks"
+        InputError, match=r"at least 512 distinct training sequences .* found 2; ask for fewer landmarks"
     ):
         LandmarkMDS(4).fit(Sequences.from_strings(["ACGT", "ACGA", "ACGT"]))
     with pytest.raises(InputError, match="power: expected more than 0, found 0"):
