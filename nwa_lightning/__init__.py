@@ -40,6 +40,7 @@ from nwa_lightning.models.functional import (
     squared_euclidean_distance,
 )
 from nwa_lightning.models.landmark_mds import LandmarkMDSModel
+from nwa_lightning.models.pretrained import load_pretrained
 from nwa_lightning.nwa.callback import NWACallback
 from nwa_lightning.nwa.functional import nw_target, row_jsd
 from nwa_lightning.nwa.heads import FeatureHead, NWAHead
@@ -99,6 +100,7 @@ __all__ = [
     "evolve_tree",
     "hyperbolic_distance",
     "load_encoder",
+    "load_pretrained",
     "load_sequences",
     "manhattan_distance",
     "nw_matrices",

@@ -28,6 +28,7 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.models.edit_distance import EditDistanceModel
 from nwa_lightning.models.export import export_landmark_mds
 from nwa_lightning.models.landmark_mds import LandmarkMDSModel
+from nwa_lightning.models.pretrained import PRETRAINED, read_pretrained
 
 #: Validations of a run at least, where an epoch is longer than a tenth of it.
 VALIDATIONS: Final = 10
@@ -210,7 +211,12 @@ class NWACLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build data, model and trainer, and hand the checkpoint to the command."""
         super().instantiate_classes()
-        if self._checkpoint is not None:
+        if self._checkpoint in PRETRAINED and not Path(self._checkpoint).exists():  # no file for Lightning to load
+            checkpoint = read_pretrained(self._checkpoint)
+            self.model.load_state_dict(checkpoint["state_dict"])
+            known = checkpoint["NWADataModule"]["trained_on"]
+            self.datamodule.reads = self.datamodule.reads.adopt(known, self._command)
+        elif self._checkpoint is not None:
             self.config_init[self._command]["ckpt_path"] = self._checkpoint
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.distances import distance_table, landmark_distances
+from nwa_lightning.sequences.alphabet import SOS
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
@@ -18,6 +20,10 @@ SAMPLE: Final = 2000
 
 #: Of the sequences of the sample, so many are usual; the rest is as far away as foreign ones.
 USUAL: Final = 0.99
+
+
+#: From this fraction on, foreign sequences are warned of.
+MANY: Final = 0.1
 
 
 class Landmarks(nn.Module):
@@ -140,6 +146,22 @@ class Landmarks(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.drawn = bool((self.lengths >= 0).all())
+
+
+def warn_of_foreign(model: nn.Module, sequences: Sequences) -> None:
+    """Warn where many sequences are far from all landmarks of a model: what it says of those is less exact."""
+    sample = sequences.take(np.random.default_rng(0).permutation(len(sequences))[:SAMPLE])
+    for module in model.modules():
+        if not isinstance(module, Landmarks) or not len(sample):
+            continue
+        width = sample.max_length
+        tokens = np.pad(sample.padded(width).astype(np.int64), ((0, 0), (1, 0)), constant_values=SOS)
+        foreign = module.foreign(torch.from_numpy(tokens).to(module.lengths.device)).float().mean().item()
+        if foreign > MANY:
+            rank_zero_warn(
+                f"{foreign:.0%} of the sequences are more than {module.reach:.0f} edits from every landmark, as 1 % of those "
+                f"trained on were; distances of such sequences are less exact. Train on sequences such as these."
+            )
 
 
 def draw_landmarks(model: nn.Module, sequences: Sequences, seed: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nwa_lightning.errors import InputError
+from nwa_lightning.models.pretrained import PRETRAINED, read_pretrained
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Tensors are read when they are first used, so the state of the optimizer costs nothing where nobody asks for it.
 
     Args:
-        path: Of a file.
+        path: Of a file, or the name of a model in the box.
 
     Returns:
         What the checkpoint holds; ``state_dict`` among it.
@@ -30,6 +31,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: expected a checkpoint, found a folder; name a file in it, such as {path / 'last.ckpt'}"
         )
+    if str(path) in PRETRAINED and not path.exists():
+        return read_pretrained(str(path))
     if not path.is_file():
         raise InputError(f"{path}: expected a checkpoint, found no such file; name one that `nwa fit` wrote")
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, Literal, get_args
 
 import torch
@@ -15,11 +13,13 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.build import as_encoder
 from nwa_lightning.encoders.checks import above_zero, at_least, at_least_one
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
+from nwa_lightning.landmarks.features import warn_of_foreign
 from nwa_lightning.models.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance, suitable_power
 from nwa_lightning.models.losses import (
     LossName,
@@ -36,17 +36,11 @@ from nwa_lightning.nwa.loss import DEFAULT_EVERY
 from nwa_lightning.nwa.mixin import NWAMixin
 from nwa_lightning.nwa.weight import Weight
 from nwa_lightning.optim.muon import Muon
-from nwa_lightning.optim.schedules import cosine_factor, inverse_sqrt_factor
+from nwa_lightning.optim.schedules import ScheduleName, factor_of_run
 from nwa_lightning.sequences.alphabet import SOS
 
 #: Names by which the command line knows the optimizers.
 OptimizerName = Literal["muon", "radam"]
-
-#: Names by which the command line knows the schedules.
-ScheduleName = Literal["cosine", "inverse_sqrt"]
-
-#: Of so many steps ``warmup`` is a fraction where a run has no known end.
-STEPS_WITHOUT_END: Final = 10_000
 
 #: Published settings that differ from the defaults of ``EditDistanceModel``.
 PUBLISHED: Final[dict[str, Any]] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1, "nwa_every": 1}
@@ -247,6 +241,18 @@ class EditDistanceModel(NWAMixin, LightningModule):
         metrics.update(preds=predicted, target=batch.distance.to(predicted.dtype), length=batch.longest)
         self.log_dict(metrics, prog_bar=stage == "val", batch_size=len(batch.pairs))
 
+    def on_test_start(self) -> None:
+        """Warn of sequences that are foreign to the landmarks, if the model has some."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, NWADataModule):
+            warn_of_foreign(self, data.reads.test)
+
+    def on_predict_start(self) -> None:
+        """Warn of sequences that are foreign to the landmarks, if the model has some."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, NWADataModule):
+            warn_of_foreign(self, data.sequences)
+
     def predict_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """``(U, m)`` embeddings."""
         return self.encode(batch.tokens)
@@ -256,29 +262,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         groups = self.nwa_param_groups(lr=self.lr, nwa_lr=self.nwa_lr)
         # foreach: a third of the time of the default loop over parameters, on the CPU too
         optimizer = Muon(groups) if self.optimizer == "muon" else torch.optim.RAdam(groups, foreach=True)
-        steps = self._steps_of_the_run()
-        warmup = max(1, round(self.warmup * steps))
-        factor: Any = (
-            partial(cosine_factor, warmup=warmup, total=steps)
-            if self.schedule == "cosine"
-            else partial(inverse_sqrt_factor, warmup=warmup)
-        )
+        factor: Any = factor_of_run(self.schedule, self.warmup, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
-
-    def _steps_of_the_run(self) -> int:
-        """Steps until the end of training; where there is none, those that the warm-up is a fraction of."""
-        total = self.trainer.estimated_stepping_batches
-        if 0 <= total < math.inf:
-            return int(total)
-        if self.schedule == "cosine":
-            found = "neither max_steps nor max_epochs; set one of them"
-            if total < 0:  # what Lightning says of epochs of a loader that does not know its length
-                found = "epochs of unknown length; set max_steps"
-            raise InputError(
-                f"schedule: expected a run with an end for the cosine, found {found} (--trainer.max_steps) or choose "
-                f"inverse_sqrt"
-            )
-        return STEPS_WITHOUT_END
 
 
 def predictor(model: EditDistanceModel) -> Callable[[PairBatch], Tensor]:

@@ -3,6 +3,43 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Literal
+
+from nwa_lightning.errors import InputError
+
+#: Names by which the command line knows the schedules.
+ScheduleName = Literal["cosine", "inverse_sqrt"]
+
+#: Of so many steps the warm-up is a fraction where a run has no known end.
+STEPS_WITHOUT_END: Final = 10_000
+
+
+def factor_of_run(schedule: ScheduleName, warmup: float, total: float) -> Callable[[int], float]:
+    """The learning-rate factor of a run, by step.
+
+    Args:
+        schedule: What follows the warm-up.
+        warmup: Fraction of the steps that are spent on it.
+        total: Steps of the run, as Lightning estimates them; infinite or below 0 where they are not known.
+
+    Raises:
+        InputError: If a cosine has no end to come down to.
+    """
+    known = 0 <= total < math.inf
+    if not known and schedule == "cosine":
+        found = "neither max_steps nor max_epochs; set one of them"
+        if total < 0:  # what Lightning says of epochs of a loader that does not know its length
+            found = "epochs of unknown length; set max_steps"
+        raise InputError(
+            f"schedule: expected a run with an end for the cosine, found {found} (--trainer.max_steps) or choose inverse_sqrt"
+        )
+    steps = int(total) if known else STEPS_WITHOUT_END
+    first = max(1, round(warmup * steps))
+    if schedule == "cosine":
+        return partial(cosine_factor, warmup=first, total=steps)
+    return partial(inverse_sqrt_factor, warmup=first)
 
 
 def inverse_sqrt_factor(step: int, *, warmup: int) -> float:
