@@ -155,17 +155,20 @@ static inline FLOATS NAME(fill_table)(const soft_batch *batch, NAME(block) * blo
             const ptrdiff_t j = d - i;
             const FLOATS by_corner = before[i - 1] + block->columns[j - 1][i - 1];
             const FLOATS by_above = last[i - 1] - gap, by_left = last[i] - gap;
-            FLOATS top = PICK(YES(by_above > by_left), by_above, by_left);
-            top = PICK(YES(by_corner > top), by_corner, top);
-            const FLOATS corner = NAME(exponential)((by_corner - top) * inverse);
-            const FLOATS above = NAME(exponential)((by_above - top) * inverse);
-            const FLOATS left = NAME(exponential)((by_left - top) * inverse);
-            const FLOATS sum = corner + above + left;
+            /* The largest of the three has the exponential 1. */
+            const INTS above_first = YES(by_above > by_left);
+            const FLOATS gap_first = PICK(above_first, by_above, by_left), gap_last = PICK(above_first, by_left, by_above);
+            const INTS corner_first = YES(by_corner > gap_first);
+            const FLOATS top = PICK(corner_first, by_corner, gap_first), next = PICK(corner_first, gap_first, by_corner);
+            const FLOATS second = NAME(exponential)((next - top) * inverse);
+            const FLOATS third = NAME(exponential)((gap_last - top) * inverse);
+            const FLOATS sum = 1.0f + second + third;
             now[i] = top + gamma * NAME(small_logarithm)(sum);
             if (keep) {
-                const FLOATS one = 1.0f / sum;
-                block->diagonal[(j - 1) * positions + i - 1] = corner * one;
-                block->up[(j - 1) * positions + i - 1] = above * one;
+                const FLOATS one = 1.0f / sum, part = second * one;
+                const FLOATS gap_part = PICK(corner_first, part, one);
+                block->diagonal[(j - 1) * positions + i - 1] = PICK(corner_first, one, part);
+                block->up[(j - 1) * positions + i - 1] = PICK(above_first, gap_part, third * one);
             }
         }
         if (d <= positions) now[d] = last[d - 1] - gap;

@@ -18,7 +18,7 @@ class AsMac(Encoder):
     read tells the slice of the read that it matches; the soft Needleman-Wunsch score of template and slice, plus a bias, is
     one number of the embedding. The slice counts as given in the backward pass.
 
-    From the paper (Bioinformatics Advances 2022, doi 10.1093/bioadv/vbac077) and its code: these steps, 300 templates of 20
+    From the paper (PMC9645238) and its code (https://github.com/puar-playground/AsMac): these steps, 300 templates of 20
     positions, gamma 0.01, how the weights begin. It goes with the cosine distance. Differs from the code: where no score is
     above 0, the best slice counts all the same, not an empty one; evaluation takes soft scores, as training does.
 

@@ -99,6 +99,7 @@ def _checked_slices(starts: Tensor, ends: Tensor, columns: int) -> tuple[Tensor,
     """Slices with templates first."""
     _check_range("starts of slices", starts, columns)
     _check_range("ends of slices", ends, columns)
+    _check_range("lengths of slices", ends - starts, columns)
     return starts.T.to(torch.int32).contiguous(), ends.T.to(torch.int32).contiguous()
 
 
