@@ -252,11 +252,14 @@ static int NAME(soft_align)(const soft_batch *batch, int wanted) {
     const size_t width = (size_t)batch->width, cells = width * positions;
     const int with_slices = batch->starts != NULL && wanted != SOFT_SLICES, backward = wanted == SOFT_GRADIENTS;
     const size_t registers = 2 * numbers + 6 * (positions + 1) + (with_slices ? cells + width : 0) + (backward ? 2 * cells : 0);
-    /* Room to begin at a whole register; the pointers come last. */
-    char *memory = malloc(64 + registers * sizeof(FLOATS) + width * sizeof(FLOATS *));
+    const size_t pointers = (width * sizeof(FLOATS *) + 63) / 64 * 64;
+    /* Room to begin at a whole register. */
+    char *memory = malloc(64 + pointers + registers * sizeof(FLOATS));
     if (memory == NULL) return -1;
-    FLOATS *next = (FLOATS *)(memory + (64 - (uintptr_t)memory % 64));
+    char *aligned = memory + (64 - (uintptr_t)memory % 64);
+    FLOATS *next = (FLOATS *)(aligned + pointers);
     NAME(block) block;
+    block.columns = (const FLOATS **)aligned;
     block.weights = next;
     block.gradient = next += numbers;
     next += numbers;
@@ -268,8 +271,7 @@ static int NAME(soft_align)(const soft_batch *batch, int wanted) {
     block.mixed = next;
     block.letters = (INTS *)(next += with_slices ? cells : 0);
     block.diagonal = next += with_slices ? width : 0;
-    block.up = next += backward ? cells : 0;
-    block.columns = (const FLOATS **)(next + (backward ? cells : 0));
+    block.up = next + (backward ? cells : 0);
     for (ptrdiff_t first = 0; first < batch->templates; first += LANES) NAME(do_block)(batch, &block, first, wanted);
     free(memory);
     return 0;
