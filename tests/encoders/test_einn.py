@@ -17,7 +17,7 @@ def test_scores_of_the_whole_read_then_one_linear_layer():
     found = encoder(tokens_of(*reads))
     expected = [
         [
-            soft_nw(["ACGT".index(letter) for letter in read], weights.numpy(), gap, encoder.gamma) / 40
+            soft_nw(["ACGT".index(letter) for letter in read], weights.numpy(), gap, encoder.gamma) / 40**0.5
             for weights, gap in zip(encoder.references.detach().double(), encoder.gaps.tolist(), strict=True)
         ]
         for read in reads
@@ -28,7 +28,7 @@ def test_scores_of_the_whole_read_then_one_linear_layer():
 
 def test_parameters():
     encoder = EINN(152)
-    assert sum(parameter.numel() for parameter in encoder.parameters()) == 64 * (4 * 50 + 1) + 64 * 128 + 128
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 32 * (4 * 152 + 1) + 32 * 128 + 128
 
 
 def test_padding_changes_no_bit():

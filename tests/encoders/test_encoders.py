@@ -120,7 +120,7 @@ def test_parameters_of_the_other_encoders(length, vocabulary):
         + ((length // 4 + 1) // 2 * 64 * 24 + 24),
         KmerEncoder: letters**4 * 24 + 24,
         AsMac: 24 * letters * 20 + 24 + 24,
-        EINN: (64 * letters * 50 + 64) + (64 * 24 + 24),
+        EINN: (32 * letters * length + 32) + (32 * 24 + 24),
     }
     for kind, count in expected.items():
         assert sum(parameter.numel() for parameter in kind(length, 24, vocabulary).parameters()) == count, kind
@@ -249,6 +249,7 @@ BAD_ARGUMENTS = [
     case(AsMac, "gamma: expected more than 0, found 0", gamma=0),
     case(AsMac, "gamma: expected more than 0, found nan", gamma=float("nan")),
     case(EINN, "references: expected at least 1, found 0", references=0),
+    case(EINN, "reference_length: expected at least 1, found 0", reference_length=0),
     case(EINN, "reference_length: expected a whole number, found 2.5", reference_length=2.5),
     case(EINN, "gamma: expected more than 0, found -1", gamma=-1),
     case(KmerEncoder, "k: expected at least 1, found 0", k=0),
