@@ -111,7 +111,8 @@ def _checked(codes: Tensor, lengths: Tensor, templates: Tensor, gaps: Tensor) ->
 
 
 def _kernel_fits(*inputs: Tensor) -> bool:
-    if torch.compiler.is_exporting() or inputs[2].dtype != torch.float32:
+    templates = inputs[2]
+    if torch.compiler.is_exporting() or templates.dtype != torch.float32 or templates.shape[1] > 256:  # codes are bytes
         return False
     return all(tensor.device.type == "cpu" for tensor in inputs)
 

@@ -88,8 +88,6 @@ def _run(kernel: Callable[..., None], reads: tuple[Tensor, Tensor], given: tuple
 
 def _checked_reads(codes: Tensor, lengths: Tensor, letters: int) -> tuple[Tensor, Tensor]:
     """Codes as bytes, and lengths; what the kernel would read unchecked is checked."""
-    if letters > 256:
-        raise ValueError(f"Expected at most 256 letters but got {letters}.")
     _check_range("codes", codes, letters - 1)
     _check_range("lengths", lengths, codes.shape[1])
     return codes.to(torch.uint8).contiguous(), lengths.to(torch.int32).contiguous()
