@@ -1,15 +1,14 @@
 from setuptools import Extension, setup
 
+KERNELS = ("nw_fill", "row_jsd", "edit_band", "soft_align")
+HEADERS = [name for kernel in KERNELS for name in (kernel, f"{kernel}_lanes")] + ["float_lanes", "float_lanes_end"]
+
 setup(
     ext_modules=[
         Extension(
             "nwa_lightning._nw",
-            sources=["src_ext/_nw.pyx", "src_ext/nw_fill.c", "src_ext/row_jsd.c", "src_ext/edit_band.c"],
-            depends=[
-                f"src_ext/{name}.h"
-                for kernel in ("nw_fill", "row_jsd", "edit_band")
-                for name in (kernel, f"{kernel}_lanes")
-            ],
+            sources=["src_ext/_nw.pyx", *(f"src_ext/{kernel}.c" for kernel in KERNELS)],
+            depends=[f"src_ext/{name}.h" for name in HEADERS],
             extra_compile_args=["-O3"],
         )
     ]

@@ -9,10 +9,12 @@ from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import PairBatch, pair_batch
 from nwa_lightning.data.collate import CollatedBatch, NWACollate
 from nwa_lightning.data.datamodule import NWADataModule
+from nwa_lightning.encoders.asmac import AsMac
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.cnned import CNNED
 from nwa_lightning.encoders.dense import LinearEncoder, MLPEncoder
 from nwa_lightning.encoders.dsee import DSEECNN
+from nwa_lightning.encoders.einn import EINN
 from nwa_lightning.encoders.kmer import KmerEncoder
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
@@ -58,8 +60,10 @@ __version__ = _version("nwa-lightning")
 __all__ = [
     "CNNED",
     "DSEECNN",
+    "EINN",
     "SENSE",
     "Alphabet",
+    "AsMac",
     "AttentionMapLogger",
     "Augment",
     "CollatedBatch",

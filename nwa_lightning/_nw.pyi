@@ -62,3 +62,33 @@ def edit_rows(
     cutoff: int,
     out: NDArray[np.int32],
 ) -> None: ...
+def soft_slices(
+    codes: NDArray[np.uint8],
+    lengths: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    gaps: NDArray[np.float32],
+    starts: NDArray[np.int32],
+    ends: NDArray[np.int32],
+) -> None: ...
+def soft_scores(
+    codes: NDArray[np.uint8],
+    lengths: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    gaps: NDArray[np.float32],
+    starts: NDArray[np.int32] | None,
+    ends: NDArray[np.int32] | None,
+    gamma: float,
+    scores: NDArray[np.float32],
+) -> None: ...
+def soft_gradients(
+    codes: NDArray[np.uint8],
+    lengths: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    gaps: NDArray[np.float32],
+    starts: NDArray[np.int32] | None,
+    ends: NDArray[np.int32] | None,
+    gamma: float,
+    score_gradient: NDArray[np.float32],
+    weight_gradient: NDArray[np.float32],
+    gap_gradient: NDArray[np.float32],
+) -> None: ...

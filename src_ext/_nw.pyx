@@ -41,6 +41,31 @@ cdef extern from "row_jsd.h" nogil:
     void row_jsd_use(int index)
 
 
+cdef extern from "soft_align.h" nogil:
+    ctypedef struct soft_batch:
+        const uint8_t *codes
+        const int32_t *lengths
+        const float *weights
+        const float *gaps
+        int32_t *starts
+        int32_t *ends
+        float *scores
+        const float *score_gradient
+        float *weight_gradient
+        float *gap_gradient
+        Py_ssize_t reads
+        Py_ssize_t width
+        Py_ssize_t templates
+        Py_ssize_t letters
+        Py_ssize_t positions
+        float gamma
+
+    int c_soft_slices "soft_slices"(const soft_batch *batch)
+    int c_soft_scores "soft_scores"(const soft_batch *batch)
+    int c_soft_gradients "soft_gradients"(const soft_batch *batch)
+    void soft_use(int index)
+
+
 cdef extern from "edit_band.h" nogil:
     ctypedef struct edit_set:
         const uint64_t *words
@@ -112,6 +137,7 @@ def _choose():
     nw_use(instruction_sets.index(name))
     row_jsd_use(instruction_sets.index(name))
     edit_use(instruction_sets.index(name))
+    soft_use(instruction_sets.index(name))
     return name
 
 
@@ -294,3 +320,99 @@ cdef void _fill_set(
     packed.lengths = &lengths[0]
     packed.longest = longest
     packed.planes = <int>words.shape[1]
+
+
+def soft_slices(
+    const uint8_t[:, ::1] codes,
+    const int32_t[::1] lengths,
+    const float[:, :, ::1] weights,
+    const float[::1] gaps,
+    int32_t[:, ::1] starts,
+    int32_t[:, ::1] ends,
+):
+    """Write the slice of each read that each template aligns best with, without the interpreter lock."""
+    cdef soft_batch batch
+    cdef int status
+    if lengths.shape[0] == 0 or gaps.shape[0] == 0:
+        return
+    _fill_soft(&batch, codes, lengths, weights, gaps, starts, ends)
+    with nogil:
+        status = c_soft_slices(&batch)
+    if status != 0:
+        raise MemoryError("no memory for the working rows of the soft alignment kernel")
+
+
+def soft_scores(
+    const uint8_t[:, ::1] codes,
+    const int32_t[::1] lengths,
+    const float[:, :, ::1] weights,
+    const float[::1] gaps,
+    int32_t[:, ::1] starts,
+    int32_t[:, ::1] ends,
+    float gamma,
+    float[:, ::1] scores,
+):
+    """Write the score of each slice, or of whole reads where ``starts`` is None, without the interpreter lock."""
+    cdef soft_batch batch
+    cdef int status
+    if lengths.shape[0] == 0 or gaps.shape[0] == 0:
+        return
+    _fill_soft(&batch, codes, lengths, weights, gaps, starts, ends)
+    batch.gamma = gamma
+    batch.scores = &scores[0, 0]
+    with nogil:
+        status = c_soft_scores(&batch)
+    if status != 0:
+        raise MemoryError("no memory for the working rows of the soft alignment kernel")
+
+
+def soft_gradients(
+    const uint8_t[:, ::1] codes,
+    const int32_t[::1] lengths,
+    const float[:, :, ::1] weights,
+    const float[::1] gaps,
+    int32_t[:, ::1] starts,
+    int32_t[:, ::1] ends,
+    float gamma,
+    const float[:, ::1] score_gradient,
+    float[:, :, ::1] weight_gradient,
+    float[::1] gap_gradient,
+):
+    """Write the gradients of what ``soft_scores`` writes, times ``score_gradient``, without the interpreter lock."""
+    cdef soft_batch batch
+    cdef int status
+    if lengths.shape[0] == 0 or gaps.shape[0] == 0:
+        weight_gradient[:] = 0
+        gap_gradient[:] = 0
+        return
+    _fill_soft(&batch, codes, lengths, weights, gaps, starts, ends)
+    batch.gamma = gamma
+    batch.score_gradient = &score_gradient[0, 0]
+    batch.weight_gradient = &weight_gradient[0, 0, 0]
+    batch.gap_gradient = &gap_gradient[0]
+    with nogil:
+        status = c_soft_gradients(&batch)
+    if status != 0:
+        raise MemoryError("no memory for the working rows of the soft alignment kernel")
+
+
+cdef void _fill_soft(
+    soft_batch *batch,
+    const uint8_t[:, ::1] codes,
+    const int32_t[::1] lengths,
+    const float[:, :, ::1] weights,
+    const float[::1] gaps,
+    int32_t[:, ::1] starts,
+    int32_t[:, ::1] ends,
+) noexcept:
+    batch.codes = &codes[0, 0] if codes.shape[1] else NULL
+    batch.lengths = &lengths[0]
+    batch.weights = &weights[0, 0, 0]
+    batch.gaps = &gaps[0]
+    batch.starts = NULL if starts is None else &starts[0, 0]
+    batch.ends = NULL if ends is None else &ends[0, 0]
+    batch.reads = lengths.shape[0]
+    batch.width = codes.shape[1]
+    batch.templates = gaps.shape[0]
+    batch.letters = weights.shape[1]
+    batch.positions = weights.shape[2]

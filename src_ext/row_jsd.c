@@ -21,8 +21,8 @@
 
 #ifdef __GNUC__
 
-#define JSD_LANES 4
-#define JSD_NAME(name) name##_4
+#define LANES 4
+#define NAME(name) name##_4
 #include "row_jsd_lanes.h"
 
 #ifdef __x86_64__
@@ -32,8 +32,8 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
-#define JSD_LANES 8
-#define JSD_NAME(name) name##_8
+#define LANES 8
+#define NAME(name) name##_8
 #include "row_jsd_lanes.h"
 #ifdef __clang__
 #pragma clang attribute pop
@@ -44,8 +44,8 @@
 
 #endif /* __GNUC__ */
 
-#define JSD_LANES 1
-#define JSD_NAME(name) name##_1
+#define LANES 1
+#define NAME(name) name##_1
 #include "row_jsd_lanes.h"
 
 static int in_use = 0;

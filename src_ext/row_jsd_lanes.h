@@ -1,81 +1,26 @@
-/* The kernel, included by row_jsd.c once per register width with JSD_LANES and JSD_NAME(name) defined; that is why it has
+/* The kernel, included by row_jsd.c once per register width with LANES and NAME(name) defined; that is why it has
  * no include guard. What it does is told in row_jsd.c. */
 
-#if JSD_LANES == 1
-typedef float JSD_NAME(floats);
-typedef int32_t JSD_NAME(ints);
-typedef uint32_t JSD_NAME(words);
-typedef int16_t JSD_NAME(shorts);
-#define FLOATS JSD_NAME(floats)
-#define INTS JSD_NAME(ints)
+#include "float_lanes.h"
+
+#if LANES == 1
+typedef int16_t NAME(shorts);
 #define WIDEN(value) ((FLOATS)(value))
-static FLOATS JSD_NAME(to_floats)(INTS value) { return (FLOATS)value; }
-#define LANE(value, k) (value)
-#define YES(condition) (-(INTS)(condition))
-static FLOATS JSD_NAME(as_floats)(INTS value) {
-    FLOATS result;
-    memcpy(&result, &value, sizeof result);
-    return result;
-}
-static INTS JSD_NAME(as_ints)(FLOATS value) {
-    INTS result;
-    memcpy(&result, &value, sizeof result);
-    return result;
-}
 #else
-typedef float JSD_NAME(floats) __attribute__((vector_size(4 * JSD_LANES), may_alias));
-typedef int32_t JSD_NAME(ints) __attribute__((vector_size(4 * JSD_LANES), may_alias));
-typedef uint32_t JSD_NAME(words) __attribute__((vector_size(4 * JSD_LANES), may_alias));
-typedef int16_t JSD_NAME(shorts) __attribute__((vector_size(2 * JSD_LANES), may_alias));
-#define FLOATS JSD_NAME(floats)
-#define INTS JSD_NAME(ints)
+typedef int16_t NAME(shorts) __attribute__((vector_size(2 * LANES), may_alias));
 #define WIDEN(value) __builtin_convertvector(value, FLOATS)
-static inline FLOATS JSD_NAME(to_floats)(INTS value) { return __builtin_convertvector(value, FLOATS); }
-#define LANE(value, k) ((value)[k])
-#define YES(condition) ((INTS)(condition))
-static inline FLOATS JSD_NAME(as_floats)(INTS value) { return (FLOATS)value; }
-static inline INTS JSD_NAME(as_ints)(FLOATS value) { return (INTS)value; }
 #endif
-
-#define AS_FLOATS JSD_NAME(as_floats)
-#define AS_INTS JSD_NAME(as_ints)
-#define ALL(number) ((FLOATS){0} + (number))
-
-/* yes ? a : b, lane by lane. A comparison with NaN is false, so NaN passes where it is b. */
-static inline FLOATS JSD_NAME(pick)(INTS yes, FLOATS a, FLOATS b) {
-    return AS_FLOATS((yes & AS_INTS(a)) | (~yes & AS_INTS(b)));
-}
-#define PICK JSD_NAME(pick)
-
-/* e^x for x <= 0, NaN for NaN, 0 below -87. */
-static inline FLOATS JSD_NAME(exponential)(FLOATS x) {
-    const INTS vanishes = YES(x < ALL(-87.0f));
-    x = PICK(vanishes, ALL(-87.0f), x);
-    /* Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits. */
-    const FLOATS shifted = x * 1.44269504088896341f + 12582912.0f;
-    const FLOATS n = shifted - 12582912.0f;
-    const FLOATS r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    FLOATS y = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = (y * r * r + r) + 1.0f;
-    /* Unsigned, because what NaN becomes may overflow; it is multiplied by a NaN. */
-    const FLOATS power = AS_FLOATS((INTS)(((JSD_NAME(words))AS_INTS(shifted) - 0x4B400000 + 127) << 23));
-    return PICK(vanishes, ALL(0.0f), y * power);
-}
 
 /* log(x) for x = 1 + d = 2 + 2 rest in [0, 2], finite at 0. What says most of x is taken: d near 1, rest near 2. *near_two
  * is set for x > sqrt(2), and *below_two is then log(x) - log(2), with all its digits. */
-static inline FLOATS JSD_NAME(logarithm)(FLOATS x, FLOATS d, FLOATS rest, INTS *near_two, FLOATS *below_two) {
+static inline FLOATS NAME(logarithm)(FLOATS x, FLOATS d, FLOATS rest, INTS *near_two, FLOATS *below_two) {
     x = PICK(YES(x < ALL(1.17549435e-38f)), ALL(1.17549435e-38f), x);
     const INTS bits = AS_INTS(x);
     const INTS exponent = (bits - 0x3F3504F3) >> 23; /* so that the mantissa is in [sqrt(1/2), sqrt(2)) */
-    const FLOATS mantissa = AS_FLOATS((INTS)((JSD_NAME(words))bits - ((JSD_NAME(words))exponent << 23)));
+    const FLOATS mantissa = AS_FLOATS((INTS)((NAME(words))bits - ((NAME(words))exponent << 23)));
     *near_two = YES(exponent == 1);
     const FLOATS f = PICK(YES(exponent == 0), d, PICK(*near_two, rest, mantissa - 1.0f)), z = f * f;
-    const FLOATS e = JSD_NAME(to_floats)(exponent);
+    const FLOATS e = NAME(to_floats)(exponent);
     FLOATS y = f * 7.0376836292e-2f - 1.1514610310e-1f;
     y = y * f + 1.1676998740e-1f;
     y = y * f - 1.2420140846e-1f;
@@ -89,15 +34,15 @@ static inline FLOATS JSD_NAME(logarithm)(FLOATS x, FLOATS d, FLOATS rest, INTS *
     return f + (y - e * 2.12194440e-4f) + e * 0.693359375f;
 }
 
-static inline float JSD_NAME(total)(FLOATS lanes) {
+static inline float NAME(total)(FLOATS lanes) {
     float sum = 0.0f;
-    for (int k = 0; k < JSD_LANES; k++) sum += LANE(lanes, k);
+    for (int k = 0; k < LANES; k++) sum += LANE(lanes, k);
     return sum;
 }
 
-static inline float JSD_NAME(largest)(FLOATS lanes) {
+static inline float NAME(largest)(FLOATS lanes) {
     float top = -INFINITY;
-    for (int k = 0; k < JSD_LANES; k++) top = LANE(lanes, k) > top ? LANE(lanes, k) : top;
+    for (int k = 0; k < LANES; k++) top = LANE(lanes, k) > top ? LANE(lanes, k) : top;
     return top;
 }
 
@@ -107,12 +52,12 @@ typedef struct {
     FLOATS *target; /* scores, then q, then all bits set where slope is less log(2) */
     FLOATS *slope;  /* log(2 p / m), less log(2) where it is near that; then the gradient */
     INTS *inside;   /* all bits set where a column counts */
-    JSD_NAME(shorts) * scores;
+    NAME(shorts) * scores;
     ptrdiff_t blocks;
-} JSD_NAME(row);
+} NAME(row);
 
 /* The divergence of one row; leaves the gradient in slope where that is wanted. */
-static inline float JSD_NAME(divergence)(const JSD_NAME(row) * row, float temperature, int with_gradient) {
+static inline float NAME(divergence)(const NAME(row) * row, float temperature, int with_gradient) {
     FLOATS top_map = ALL(-INFINITY), top_target = ALL(-INFINITY);
     for (ptrdiff_t b = 0; b < row->blocks; b++) {
         row->map[b] = PICK(row->inside[b], row->map[b], ALL(-INFINITY));
@@ -120,18 +65,18 @@ static inline float JSD_NAME(divergence)(const JSD_NAME(row) * row, float temper
         top_map = PICK(YES(row->map[b] > top_map), row->map[b], top_map);
         top_target = PICK(YES(row->target[b] > top_target), row->target[b], top_target);
     }
-    const float highest_map = JSD_NAME(largest)(top_map), highest_target = JSD_NAME(largest)(top_target);
+    const float highest_map = NAME(largest)(top_map), highest_target = NAME(largest)(top_target);
     FLOATS sum_map = ALL(0.0f), sum_target = ALL(0.0f);
     for (ptrdiff_t b = 0; b < row->blocks; b++) {
         /* Outside stays at 0 even where the highest logit is -inf or the temperature inf: the exponent is NaN there. */
-        const FLOATS p = JSD_NAME(exponential)(row->map[b] - highest_map);
-        const FLOATS q = JSD_NAME(exponential)((row->target[b] - highest_target) / temperature);
+        const FLOATS p = NAME(exponential)(row->map[b] - highest_map);
+        const FLOATS q = NAME(exponential)((row->target[b] - highest_target) / temperature);
         row->map[b] = PICK(row->inside[b], p, ALL(0.0f));
         row->target[b] = PICK(row->inside[b], q, ALL(0.0f));
         sum_map += row->map[b];
         sum_target += row->target[b];
     }
-    const float share_map = 1.0f / JSD_NAME(total)(sum_map), share_target = 1.0f / JSD_NAME(total)(sum_target);
+    const float share_map = 1.0f / NAME(total)(sum_map), share_target = 1.0f / NAME(total)(sum_target);
     FLOATS sum = ALL(0.0f), pull = ALL(0.0f), pull_below_two = ALL(0.0f);
     for (ptrdiff_t b = 0; b < row->blocks; b++) {
         const FLOATS p = row->map[b] * share_map, q = row->target[b] * share_target, m = p + q;
@@ -139,8 +84,8 @@ static inline float JSD_NAME(divergence)(const JSD_NAME(row) * row, float temper
         const FLOATS d = (p - q) * inverse, d2 = d * d;
         INTS near_two, unused;
         FLOATS below_two, unneeded;
-        const FLOATS log_map = JSD_NAME(logarithm)(2.0f * p * inverse, d, -q * inverse, &near_two, &below_two);
-        const FLOATS log_target = JSD_NAME(logarithm)(2.0f * q * inverse, -d, -p * inverse, &unused, &unneeded);
+        const FLOATS log_map = NAME(logarithm)(2.0f * p * inverse, d, -q * inverse, &near_two, &below_two);
+        const FLOATS log_target = NAME(logarithm)(2.0f * q * inverse, -d, -p * inverse, &unused, &unneeded);
         FLOATS near = d2 * (1.0f / 66.0f) + 1.0f / 45.0f;
         near = near * d2 + 1.0f / 28.0f;
         near = near * d2 + 1.0f / 15.0f;
@@ -156,28 +101,28 @@ static inline float JSD_NAME(divergence)(const JSD_NAME(row) * row, float temper
     if (with_gradient) {
         /* As sum p = 1, a constant taken off every g changes nothing: where nearly all are log(2), only the rest of them
          * has digits left. */
-        const float mean = JSD_NAME(total)(pull), mean_below_two = JSD_NAME(total)(pull_below_two);
+        const float mean = NAME(total)(pull), mean_below_two = NAME(total)(pull_below_two);
         for (ptrdiff_t b = 0; b < row->blocks; b++) {
             const FLOATS own = PICK(AS_INTS(row->target[b]), ALL(mean_below_two), ALL(mean));
             row->slope[b] = PICK(row->inside[b], 0.5f * row->map[b] * (row->slope[b] - own), ALL(0.0f));
         }
     }
-    return 0.5f * JSD_NAME(total)(sum);
+    return 0.5f * NAME(total)(sum);
 }
 
-static int JSD_NAME(row_jsd)(const jsd_batch *batch) {
-    const ptrdiff_t columns = batch->columns, blocks = (columns + JSD_LANES - 1) / JSD_LANES;
-    const size_t floats = (size_t)blocks * JSD_LANES * sizeof(float);
+static int NAME(row_jsd)(const jsd_batch *batch) {
+    const ptrdiff_t columns = batch->columns, blocks = (columns + LANES - 1) / LANES;
+    const size_t floats = (size_t)blocks * LANES * sizeof(float);
     /* Four arrays of floats or ints and one of shorts; and room to begin at a whole register. */
     char *memory = calloc(5 * floats + 64, 1);
     if (memory == NULL) return -1;
     char *aligned = memory + (64 - (uintptr_t)memory % 64);
-    JSD_NAME(row) row;
+    NAME(row) row;
     row.map = (FLOATS *)aligned;
     row.target = (FLOATS *)(aligned + floats);
     row.slope = (FLOATS *)(aligned + 2 * floats);
     row.inside = (INTS *)(aligned + 3 * floats);
-    row.scores = (JSD_NAME(shorts) *)(aligned + 4 * floats);
+    row.scores = (NAME(shorts) *)(aligned + 4 * floats);
     row.blocks = blocks;
     int32_t *inside = (int32_t *)row.inside;
     for (ptrdiff_t pair = 0; pair < batch->count; pair++) {
@@ -197,7 +142,7 @@ static int JSD_NAME(row_jsd)(const jsd_batch *batch) {
             }
             memcpy(row.map, batch->logits + at * columns, (size_t)columns * sizeof(float));
             memcpy(row.scores, batch->scores + at * columns, (size_t)columns * sizeof(int16_t));
-            sum += JSD_NAME(divergence)(&row, batch->temperature, gradient != NULL);
+            sum += NAME(divergence)(&row, batch->temperature, gradient != NULL);
             if (gradient != NULL) memcpy(gradient, row.slope, (size_t)columns * sizeof *gradient);
         }
         batch->divergence[pair] = (float)sum;
@@ -206,14 +151,5 @@ static int JSD_NAME(row_jsd)(const jsd_batch *batch) {
     return 0;
 }
 
-#undef FLOATS
-#undef INTS
 #undef WIDEN
-#undef LANE
-#undef YES
-#undef AS_FLOATS
-#undef AS_INTS
-#undef ALL
-#undef PICK
-#undef JSD_LANES
-#undef JSD_NAME
+#include "float_lanes_end.h"

@@ -66,3 +66,24 @@ def row_jsd(logits, scores, row_mask, column_mask, temperature):
 def edit_distance(a, b):
     """Unit-cost edit distance."""
     return -int(nw_matrix(a, b, 0, -1, -1)[-1, -1])
+
+
+def soft_nw(codes, weights, gap, gamma):
+    """Soft score of a sequence against weights ``(letters, positions)``, cell by cell; the best score for gamma 0."""
+    positions = np.shape(weights)[1]
+    scores = np.zeros((positions + 1, len(codes) + 1))
+    for i in range(positions + 1):
+        for j in range(len(codes) + 1):
+            ways = []
+            if i and j:
+                ways.append(scores[i - 1, j - 1] + weights[codes[j - 1]][i - 1])
+            if i:
+                ways.append(scores[i - 1, j] - gap)
+            if j:
+                ways.append(scores[i, j - 1] - gap)
+            if ways:
+                top = max(ways)
+                scores[i, j] = (
+                    top + gamma * math.log(sum(math.exp((way - top) / gamma) for way in ways)) if gamma else top
+                )
+    return scores[-1, -1]

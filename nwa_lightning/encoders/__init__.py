@@ -1,9 +1,11 @@
 """Encoders: tokens in, embeddings out. One family per file."""
 
+from nwa_lightning.encoders.asmac import AsMac
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.cnned import CNNED
 from nwa_lightning.encoders.dense import LinearEncoder, MLPEncoder
 from nwa_lightning.encoders.dsee import DSEECNN
+from nwa_lightning.encoders.einn import EINN
 from nwa_lightning.encoders.kmer import KmerEncoder
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
@@ -15,7 +17,9 @@ from nwa_lightning.encoders.sense import SENSE
 __all__ = [
     "CNNED",
     "DSEECNN",
+    "EINN",
     "SENSE",
+    "AsMac",
     "Encoder",
     "GRUEncoder",
     "KmerEncoder",

@@ -28,6 +28,8 @@ ENCODERS = (
     "KmerEncoder",
     "CNNED",
     "SENSE",
+    "AsMac",
+    "EINN",
     "MLPEncoder",
 )
 

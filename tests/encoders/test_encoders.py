@@ -7,7 +7,9 @@ import torch
 from nwa_lightning import (
     CNNED,
     DSEECNN,
+    EINN,
     SENSE,
+    AsMac,
     EditDistanceModel,
     GRUEncoder,
     InputError,
@@ -36,6 +38,10 @@ ENCODERS = [
     (CNNED, {"pooling": "average", "layers": 2, "channels": 5, "kernel_size": 5}),
     (SENSE, {}),
     (SENSE, {"layers": 2, "channels": 6, "kernel_size": 3}),
+    (AsMac, {}),
+    (AsMac, {"template_length": 7, "gamma": 0.5}),
+    (EINN, {}),
+    (EINN, {"references": 5, "reference_length": 9, "gamma": 1.0}),
     (GRUEncoder, {}),
     (GRUEncoder, {"layers": 2, "hidden_dim": 7}),
     (MLPEncoder, {}),
@@ -113,6 +119,8 @@ def test_parameters_of_the_other_encoders(length, vocabulary):
         + 2 * 2 * (64 * 64 * 3 + 2 * 64)
         + ((length // 4 + 1) // 2 * 64 * 24 + 24),
         KmerEncoder: letters**4 * 24 + 24,
+        AsMac: 24 * letters * 20 + 24 + 24,
+        EINN: (32 * letters * length + 32) + (32 * 24 + 24),
     }
     for kind, count in expected.items():
         assert sum(parameter.numel() for parameter in kind(length, 24, vocabulary).parameters()) == count, kind
@@ -120,6 +128,7 @@ def test_parameters_of_the_other_encoders(length, vocabulary):
 
 def test_published_dimensions():
     assert SENSE(40).embedding_dim == 120
+    assert AsMac(40).embedding_dim == 300
     assert [kind(40).embedding_dim for kind in (CNNED, DSEECNN, GRUEncoder, MLPEncoder, KmerEncoder)] == [128] * 5
 
 
@@ -188,7 +197,17 @@ def case(kind, message, **options):
 
 
 CONVOLUTIONAL = (NeuroSEEDCNN, DSEECNN, CNNED, SENSE)
-EVERY_KIND = (*CONVOLUTIONAL, NeuroSEEDTransformer, ResidualCNN, GRUEncoder, MLPEncoder, LinearEncoder, KmerEncoder)
+EVERY_KIND = (
+    *CONVOLUTIONAL,
+    NeuroSEEDTransformer,
+    ResidualCNN,
+    AsMac,
+    EINN,
+    GRUEncoder,
+    MLPEncoder,
+    LinearEncoder,
+    KmerEncoder,
+)
 
 #: The class, the message, and the argument that is wrong.
 BAD_ARGUMENTS = [
@@ -226,6 +245,13 @@ BAD_ARGUMENTS = [
     case(NeuroSEEDTransformer, "hidden_dim: expected a positive multiple of the 2 heads, found 0", hidden_dim=0),
     case(NeuroSEEDTransformer, "hidden_dim: expected a positive multiple of the 2 heads, found 8.0", hidden_dim=8.0),
     case(NeuroSEEDTransformer, "positions: expected learnt or sinusoidal, found 'none'", positions="none"),
+    case(AsMac, "template_length: expected at least 1, found 0", template_length=0),
+    case(AsMac, "gamma: expected more than 0, found 0", gamma=0),
+    case(AsMac, "gamma: expected more than 0, found nan", gamma=float("nan")),
+    case(EINN, "references: expected at least 1, found 0", references=0),
+    case(EINN, "reference_length: expected at least 1, found 0", reference_length=0),
+    case(EINN, "reference_length: expected a whole number, found 2.5", reference_length=2.5),
+    case(EINN, "gamma: expected more than 0, found -1", gamma=-1),
     case(KmerEncoder, "k: expected at least 1, found 0", k=0),
     case(KmerEncoder, "k: expected at most 1,048,576 k-mers of 4 letters, found 11; give a smaller", k=11),
     case(KmerEncoder, "k: expected at most 1,048,576 k-mers of 4 letters, found 1000000000", k=10**9),

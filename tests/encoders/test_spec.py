@@ -10,7 +10,9 @@ from torch import nn
 from nwa_lightning import (
     CNNED,
     DSEECNN,
+    EINN,
     SENSE,
+    AsMac,
     Encoder,
     GRUEncoder,
     InputError,
@@ -47,6 +49,8 @@ class AsItIs(NeuroSEEDCNN):
         (DSEECNN, (40, 24), {"channels": 8}),
         (CNNED, (40,), {"pooling": "average"}),
         (SENSE, (40,), {}),
+        (AsMac, (40,), {"gamma": 0.1}),
+        (EINN, (40, 24), {"references": 5}),
         (GRUEncoder, (40,), {}),
         (MLPEncoder, (40,), {}),
         (LinearEncoder, (40,), {}),

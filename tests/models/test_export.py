@@ -14,7 +14,9 @@ import nwa_lightning
 from nwa_lightning import (
     CNNED,
     DSEECNN,
+    EINN,
     SENSE,
+    AsMac,
     EditDistanceModel,
     GRUEncoder,
     InputError,
@@ -179,6 +181,8 @@ def test_every_distance_is_described(name, tmp_path):
         CNNED(40),
         DSEECNN(40),
         SENSE(40),
+        AsMac(40, template_length=5),
+        EINN(40, references=8, reference_length=12),
         GRUEncoder(40, layers=2),
         MLPEncoder(40),
         LinearEncoder(40),

@@ -1,0 +1,58 @@
+"""AsMac (Chen et al., "Alignment-free comparison of metagenomics sequences via approximate string matching", 2022)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nwa_lightning.encoders.base import Encoder
+from nwa_lightning.encoders.checks import above_zero, at_least_one
+from nwa_lightning.encoders.soft_alignment import best_slices, read_codes, soft_nw_scores
+from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER
+
+
+class AsMac(Encoder):
+    """How well learnt templates match somewhere in the read, with gaps; bias and ReLU; vectors of length 1.
+
+    A template has a weight for every letter at every position, and a gap penalty. Its best alignment with any part of the
+    read tells the slice of the read that it matches; the soft Needleman-Wunsch score of template and slice, plus a bias, is
+    one number of the embedding. The slice counts as given in the backward pass.
+
+    From the paper (PMC9645238) and its code (https://github.com/puar-playground/AsMac): these steps, 300 templates of 20
+    positions, gamma 0.01, how the weights begin. It goes with the cosine distance. Differs from the code: where no score is
+    above 0, the best slice counts all the same, not an empty one; evaluation takes soft scores, as training does.
+
+    Args:
+        max_length: The most bases a sequence may have.
+        embedding_dim: m, the number of templates.
+        vocabulary: Number of token values, padding and ``<sos>`` included.
+        template_length: Positions of a template.
+        gamma: Of the soft maximum; near 0 only the best alignment of a slice counts.
+
+    Raises:
+        InputError: If a number is too small.
+    """
+
+    def __init__(
+        self,
+        max_length: int,
+        embedding_dim: int = 300,
+        vocabulary: int = DNA.size,
+        template_length: int = 20,
+        gamma: float = 0.01,
+    ) -> None:
+        super().__init__(max_length, embedding_dim, vocabulary)
+        at_least_one(template_length=template_length)
+        above_zero(gamma=gamma)
+        self.gamma = gamma
+        letters = vocabulary - FIRST_LETTER
+        self.templates = nn.Parameter(torch.rand(embedding_dim, letters, template_length) - 0.5)
+        self.gaps = nn.Parameter(torch.ones(embedding_dim))
+        self.bias = nn.Parameter(torch.rand(embedding_dim) - 0.5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(U, m)`` embeddings of ``(U, L)`` tokens; see ``Encoder``."""
+        codes, lengths = read_codes(tokens)
+        slices = best_slices(codes, lengths, self.templates, self.gaps)
+        scores = soft_nw_scores(codes, lengths, self.templates, self.gaps, slices, gamma=self.gamma)
+        return nn.functional.normalize(nn.functional.relu(scores.to(self.bias.dtype) + self.bias), dim=1)
