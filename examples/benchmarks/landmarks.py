@@ -1,0 +1,91 @@
+"""How many reads a second are embedded by landmarks, from a FASTA file to vectors, on one thread.
+
+Run it with ``python examples/benchmarks/landmarks.py``. Reads are those of human16s with three letters drawn anew. Every row is
+the median of several runs that take turns; loading the file is part of each, imports are not. Untrained models serve: the time
+does not depend on the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from timing import interleaved_medians
+from torch import Tensor
+
+from nwa_lightning import Encoder, LandmarkEncoder, LandmarkMDS, NWADataModule, ResidualCNN, Sequences, load_sequences
+from nwa_lightning.landmarks.distances import landmark_distances, tensor_distances
+
+FEW = 64  # reads for the tensors in place of the kernel
+
+
+def write_reads(path: Path, count: int) -> Sequences:
+    """A FASTA file of so many reads; returns the set they descend from."""
+    known = load_sequences("human16s")
+    generator = np.random.default_rng(0)
+    codes = known.padded()[generator.integers(len(known), size=count)]
+    places = generator.integers(codes.shape[1], size=(count, 3))
+    np.put_along_axis(codes, places, generator.integers(codes.min(), codes.max() + 1, places.shape), axis=1)
+    letters = np.array(list("..ACGT"))[codes]
+    path.write_text("".join(f">{number}\n{''.join(row)}\n" for number, row in enumerate(letters)))
+    return known
+
+
+def embed(path: Path, encoder: Encoder) -> Tensor:
+    """From the file to vectors."""
+    data = NWADataModule(str(path), nwa_batch_size=0)
+    with torch.inference_mode():
+        return torch.cat([encoder(batch.tokens) for batch in data.predict_dataloader()])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reads", type=int, default=50_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "reads.fasta"
+        known = write_reads(path, options.reads)
+        length = known.max_length
+        encoders: dict[str, Encoder] = {
+            f"{count} landmarks": LandmarkEncoder(count=count, max_length=length) for count in (128, 512, 1024)
+        }
+        encoders |= {
+            "ResidualCNN": ResidualCNN(length),
+            "ResidualCNN and 128 landmarks": LandmarkEncoder(ResidualCNN(length), 128),
+            "landmark MDS, 512 landmarks": LandmarkMDS(length, count=512).fit(known),
+        }
+        for encoder in encoders.values():
+            encoder.eval()
+            if isinstance(encoder, LandmarkEncoder):
+                encoder.landmarks.draw(known)
+        runs = {name: lambda encoder=encoder: embed(path, encoder) for name, encoder in encoders.items()}
+        seconds = interleaved_medians(runs, options.repeats)
+    table = Table(title=f"{options.reads:,} reads of {length} bases, from FASTA to vectors, one thread")
+    table.add_column("encoder")
+    table.add_column("reads a second", justify="right")
+    for name, value in seconds.items():
+        table.add_row(name, f"{options.reads / value:,.0f}")
+    console = Console(width=100)
+    console.print(table)
+
+    landmarks = encoders["128 landmarks"].landmarks
+    tokens = torch.nn.functional.pad(torch.from_numpy(known.padded()[:FEW].astype(np.int64)), (1, 0), value=1)
+    given = (tokens, landmarks.landmarks, landmarks.lengths)
+    times = interleaved_medians(
+        {"kernel": lambda: landmark_distances(*given), "tensors": lambda: tensor_distances(*given)}, options.repeats
+    )
+    console.print(
+        f"{FEW} reads to 128 landmarks: {1e3 * times['kernel']:.2f} ms by the kernel, "
+        f"{1e3 * times['tensors']:.0f} ms by tensors"
+    )
+
+
+if __name__ == "__main__":
+    main()
