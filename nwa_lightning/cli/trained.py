@@ -57,12 +57,20 @@ def check_model(trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """
     ours, theirs = dict(_flat(trained, "")), dict(_flat(found, ""))
     for key, value in ours.items():
-        if key in theirs and theirs[key] != value and key not in _OF_MEASURING:
+        if key in theirs and not _same(theirs[key], value) and key not in _OF_MEASURING:
             option = f"--model.{key}" if key else "--model"
             raise InputError(
                 f"{option}: expected {value}, with which the checkpoint was trained, found {theirs[key]}; leave it out, or train "
                 f"again"
             )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same; a class has a name where it is written and one where its package offers it."""
+    if one == other:
+        return True
+    classes = [find_class(value) if isinstance(value, str) else None for value in (one, other)]
+    return classes[0] is not None and classes[0] is classes[1]
 
 
 def _flat(spec: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
