@@ -1,4 +1,7 @@
+import os
 import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once; before torch reads it
 
 import pytest
 import torch

@@ -100,5 +100,9 @@ def _kinds(message: str) -> str:
 
 def _near(option: str, options_of: Callable[[str], Iterable[str]]) -> str:
     room, _, name = option.rpartition(".")
+    if not room:
+        for below in ("model", "data", "trainer"):  # the part before the dot is what is left out most
+            if name in options_of(below):
+                return f", did you mean --{below}.{name}?"
     near = did_you_mean(name, options_of(room))
     return near.replace("mean ", f"mean --{room}." if room else "mean --") if near else ""

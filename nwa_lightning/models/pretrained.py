@@ -17,7 +17,7 @@ PRETRAINED: Final = {"human16s-v4": "150 bases of the V4 region of 16S rRNA, fro
 MODEL: Final = "model.safetensors"
 DESCRIPTION: Final = "model.json"
 
-_FOLDER: Final = Path(__file__).parent / "pretrained"
+_FOLDER: Final = Path(__file__).parent / "weights"
 
 
 def read_pretrained(name: str) -> dict[str, Any]:

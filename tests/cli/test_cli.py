@@ -263,32 +263,25 @@ def test_an_optimizer_of_the_command_line_trains_the_head(reads, here):
     assert held == len(list(EditDistanceModel.load_from_checkpoint(here / "checkpoints" / "last.ckpt").parameters()))
 
 
-def test_two_processes_measure_what_one_does(reads, here):
+def test_two_processes_measure_what_one_does(reads, here, capsys):
     """Three validation groups on two processes: one of them gets a batch without pairs, and nothing counts twice."""
     options = [f"--data.data={reads}", "--data.batch_size=16", "--data.val_size=27", "--data.val_group=9", *SMALL]
+    options.append("--trainer.logger=false")
     two = ["--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.devices=2"]
-    done = nwa("fit", *options, *two, "--trainer.max_steps=4", "--trainer.logger=false", cwd=here)
-    assert done.returncode == 0, done.stderr
-    checkpoint = f"--ckpt_path={here / 'checkpoints' / 'last.ckpt'}"
-    tables, embeddings = [], []
-    for processes, folder in (([], "one"), (two, "two")):
-        done = nwa("validate", *options, *processes, checkpoint, "--trainer.logger=false", cwd=here)
+    main(["fit", *options, "--trainer.max_steps=4"])
+    options.append(f"--ckpt_path={here / 'checkpoints' / 'last.ckpt'}")
+    capsys.readouterr()
+    main(["validate", *options])
+    main(["predict", *options, "--embeddings.folder=one"])
+    printed = [capsys.readouterr().out]
+    for command in (["validate"], ["predict", "--embeddings.folder=two"]):
+        done = nwa(*command, *options, *two, cwd=here)
         assert done.returncode == 0, done.stderr
-        tables.append([line for line in done.stdout.splitlines() if "val/" in line])
-        done = nwa(
-            "predict",
-            *options,
-            *processes,
-            checkpoint,
-            "--trainer.logger=false",
-            f"--embeddings.folder={folder}",
-            cwd=here,
-        )
-        assert done.returncode == 0, done.stderr
-        embeddings.append(np.load(here / folder / "embeddings.npy"))
-    assert len(tables[0]) == 4
-    assert tables[0] == tables[1]
-    np.testing.assert_array_equal(*embeddings)
+        printed.append(done.stdout)
+    one, other = ([line for line in text.splitlines() if "val/" in line] for text in printed[:2])
+    assert len(one) == 4
+    assert one == other
+    np.testing.assert_array_equal(*(np.load(here / folder / "embeddings.npy") for folder in ("one", "two")))
 
 
 def test_demo_in_its_fast_version(here):

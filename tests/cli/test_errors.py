@@ -29,6 +29,8 @@ class SizedNWA(NWAMixin, LightningModule):
 FIT = [
     # options
     (["--model.nosuch=1"], "--model.nosuch: expected an option, found an unknown one"),
+    (["--landmarks=128"], "--landmarks=128: expected an option, found an unknown one, did you mean --model.landmarks?"),
+    (["--max_steps", "9"], "--max_steps: expected an option, found an unknown one, did you mean --trainer.max_steps?"),
     (["--model.nwa_wieght=1"], "did you mean --model.nwa_weight?"),
     (["--model.encoder.laeyrs=3"], "did you mean --model.encoder.layers?"),
     (["--data.sede=3"], "did you mean --data.seed?"),
