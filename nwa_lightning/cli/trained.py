@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +27,17 @@ class Trained(NamedTuple):
     model: dict[str, Any] | None
     data: dict[str, Any]
     batches: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class, the same by either name: where it is written and where its package offers it. One that is unknown is its name."""
+
+    name: str = field(compare=False)
+    found: type | str
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def read_trained(path: Path) -> Trained:
@@ -57,7 +69,7 @@ def check_model(trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """
     ours, theirs = dict(_flat(trained, "")), dict(_flat(found, ""))
     for key, value in ours.items():
-        if key in theirs and not _same(theirs[key], value) and key not in _OF_MEASURING:
+        if key in theirs and theirs[key] != value and key not in _OF_MEASURING:
             option = f"--model.{key}" if key else "--model"
             raise InputError(
                 f"{option}: expected {value}, with which the checkpoint was trained, found {theirs[key]}; leave it out, or train "
@@ -65,17 +77,10 @@ def check_model(trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
             )
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are the same; a class has a name where it is written and one where its package offers it."""
-    if one == other:
-        return True
-    classes = [find_class(value) if isinstance(value, str) else None for value in (one, other)]
-    return classes[0] is not None and classes[0] is classes[1]
-
-
 def _flat(spec: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
     """Options as the command line names them, with their values; a class comes first."""
-    yield name, spec["class_path"]
+    class_path = spec["class_path"]
+    yield name, _Class(class_path, find_class(class_path) or class_path)
     for key, value in spec.get("init_args", {}).items():
         option = f"{name}.{key}" if name else key
         if isinstance(value, Mapping) and "class_path" in value:

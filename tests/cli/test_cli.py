@@ -268,17 +268,18 @@ def test_two_processes_measure_what_one_does(reads, here, capsys):
     options = [f"--data.data={reads}", "--data.batch_size=16", "--data.val_size=27", "--data.val_group=9", *SMALL]
     options.append("--trainer.logger=false")
     two = ["--trainer.accelerator=cpu", "--trainer.strategy=ddp", "--trainer.devices=2"]
-    main(["fit", *options, "--trainer.max_steps=4"])
+    done = nwa("fit", *options, *two, "--trainer.max_steps=4", cwd=here)
+    assert done.returncode == 0, done.stderr
     options.append(f"--ckpt_path={here / 'checkpoints' / 'last.ckpt'}")
-    capsys.readouterr()
     main(["validate", *options])
+    tables = [capsys.readouterr().out]
     main(["predict", *options, "--embeddings.folder=one"])
-    printed = [capsys.readouterr().out]
-    for command in (["validate"], ["predict", "--embeddings.folder=two"]):
-        done = nwa(*command, *options, *two, cwd=here)
-        assert done.returncode == 0, done.stderr
-        printed.append(done.stdout)
-    one, other = ([line for line in text.splitlines() if "val/" in line] for text in printed[:2])
+    done = nwa("validate", *options, *two, cwd=here)
+    assert done.returncode == 0, done.stderr
+    tables.append(done.stdout)
+    done = nwa("predict", *options, *two, "--embeddings.folder=two", cwd=here)
+    assert done.returncode == 0, done.stderr
+    one, other = ([line for line in table.splitlines() if "val/" in line] for table in tables)
     assert len(one) == 4
     assert one == other
     np.testing.assert_array_equal(*(np.load(here / folder / "embeddings.npy") for folder in ("one", "two")))
