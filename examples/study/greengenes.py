@@ -5,6 +5,7 @@ Greengenes comes with the package ``qiime-default-reference`` (CC BY-SA 3.0), wh
     python -m pip install --no-deps qiime-default-reference
     python examples/study/greengenes.py                          # counts the families
     python examples/study/greengenes.py --unseen unseen.fasta    # writes reads that are far from all of human16s
+    python examples/study/greengenes.py --unseen new.fasta --far 0    # all that are not in human16s
 
 Every read is the 150 bases after primer 515F of a 97 % OTU. A family is a taxonomy down to a named ``f__``.
 """
@@ -126,12 +127,12 @@ def v4_reads(source: Path | None = None) -> dict[str, str]:
     return found
 
 
-def unseen_reads(source: Path | None = None, known: str = "human16s") -> Sequences:
-    """The V4 reads that are more than 3 % of their length away from every read of a known set, in random order."""
+def unseen_reads(source: Path | None = None, known: str = "human16s", far: float = 3) -> Sequences:
+    """The V4 reads that are more than ``far`` % of their length away from every read of a known set, in random order."""
     reads = list(v4_reads(source))
     found = Sequences.from_strings(reads)
     edits = nearest_edits(found, load_sequences(known))
-    far = np.flatnonzero(edits > 0.03 * LENGTH)
+    far = np.flatnonzero(edits > far / 100 * LENGTH)
     return found.take(np.random.default_rng(0).permutation(far))
 
 
@@ -198,10 +199,11 @@ def main() -> None:
     parser.add_argument(
         "--unseen", type=Path, metavar="FASTA", help="write the reads that are far from all of human16s"
     )
+    parser.add_argument("--far", type=float, default=3, help="least distance in %% of the length, with --unseen (3)")
     options = parser.parse_args()
     try:
         if options.unseen:
-            texts = unseen_reads(options.greengenes).to_strings()
+            texts = unseen_reads(options.greengenes, far=options.far).to_strings()
             options.unseen.write_text("".join(f">{number}\n{text}\n" for number, text in enumerate(texts)))
             print(f"written: {len(texts)} reads to {options.unseen}")
             return

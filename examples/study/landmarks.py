@@ -8,6 +8,7 @@ what is changed about it, joined by ``+``::
     l128        128 landmarks (for alone: instead of 128)
     nwa         with the published lambda
     v, V        a quarter of each batch variants with up to 5 % edits; half of it with up to 15 %
+    vx          as v, and another quarter of each batch prefixes of random lengths
     b128        128 sequences a batch, and 32 times as many pairs
     p1.75       power of the hyperbolic distance
     m256        dimension of the embeddings, instead of 128
@@ -25,13 +26,14 @@ import os
 import platform
 import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Final
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from torch import Tensor
+from prefixes import WithPrefixes
 
 from nwa_lightning import LandmarkMDS, NWADataModule
 from nwa_lightning.cli.lightning_cli import NWACLI
@@ -50,6 +52,8 @@ ENCODERS: Final = {
     "linear": ["--model.encoder=LinearEncoder"],
     "own": ["--model.encoder=own_encoder.OwnEncoder"],
 }
+#: Fraction of a batch and highest rate of edits.
+VARIANTS: Final = {"v": (0.25, 0.05), "V": (0.5, 0.15), "vx": (0.25, 0.05)}
 BASELINES: Final = ("constant", "kmer", "mds")
 METRICS: Final = ("rmse", "rmse_homologous", "r2", "spearman")
 COLUMNS: Final = (
@@ -83,8 +87,8 @@ def options_of(row: str) -> list[str]:
         letter, number = change[0], change[1:]
         if change == "nwa":
             continue
-        if change in ("v", "V"):
-            fraction, edits = (0.25, 0.05) if change == "v" else (0.5, 0.15)
+        if change in VARIANTS:
+            fraction, edits = VARIANTS[change]
             found += [f"--data.augment.fraction={fraction}", f"--data.augment.edits={edits}"]
         elif letter == "l":
             found.append(f"--model.encoder.count={number}" if encoder == "alone" else f"--model.landmarks={number}")
@@ -119,7 +123,10 @@ def build(row: str, options: argparse.Namespace, seed: int, steps: int) -> NWACL
     }
     if options.train_size:
         settings["data.train_size"] = options.train_size
-    return NWACLI([f"--{name}={value}" for name, value in settings.items()] + options_of(row), run=False)
+    cli = NWACLI([f"--{name}={value}" for name, value in settings.items()] + options_of(row), run=False)
+    if "vx" in row.split("+"):
+        cli.datamodule.augment = WithPrefixes(**asdict(cli.datamodule.augment))
+    return cli
 
 
 def run_cell(row: str, options: argparse.Namespace, seed: int, unseen: list[PairBatch]) -> dict[str, Any]:
@@ -157,13 +164,7 @@ def baseline(row: str, data: NWADataModule, seed: int) -> Any:
         fitted = ConstantBaseline() if kind == "constant" else KmerBaseline(data.vocabulary, distance="cosine")
         return fitted.fit([training[number] for number in range(20)])
     count = next((int(change[1:]) for change in changes if change[0] == "l"), 512)
-    encoder = LandmarkMDS(data.max_length, vocabulary=data.vocabulary, count=count).fit(data.split.train, seed)
-
-    def predict(batch: PairBatch) -> Tensor:
-        with torch.inference_mode():
-            return encoder.predicted_edits(encoder(batch.tokens), batch.pairs)
-
-    return predict
+    return predictor(LandmarkMDS(data.max_length, vocabulary=data.vocabulary, count=count).fit(data.split.train, seed))
 
 
 def read_cells(path: Path) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from nwa_lightning.cli.lightning_cli import NWACLI
 from nwa_lightning.data.batch import PairBatch, chosen_pairs
 from nwa_lightning.data.datamodule import NWADataModule
+from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
 from nwa_lightning.models.edit_distance import PUBLISHED, EditDistanceModel, predictor
@@ -27,20 +28,24 @@ Predictor = Callable[[PairBatch], Tensor]
 #: K of the column of homologous pairs, in edits.
 HOMOLOGOUS = 40
 
+#: Landmarks of the last model, and of the embeddings without training, if there are so many training sequences.
+LANDMARKS = 512
+
 AS_PUBLISHED = {f"model.{name}": value for name, value in PUBLISHED.items()}
 
-#: Options of ``nwa fit`` for each model of the table: as published without and with NWA, and by defaults, a cheaper encoder and
-#: fresh variants.
+#: Options of ``nwa fit`` for each model of the table: as published without and with NWA, and landmarks with fresh variants.
 MODELS: dict[str, dict[str, object]] = {
     "cnn": {**AS_PUBLISHED, "model.nwa_weight": "null"},
     "cnn_nwa": {**AS_PUBLISHED, "model.nwa_weight": 1e-5},
-    "residual": {
-        "model.encoder": "ResidualCNN",
+    "landmarks": {
+        "model.encoder": "LandmarkEncoder",
+        "model.power": 1.75,
         "model.nwa_weight": "null",
+        "data.batch_size": 128,
+        "data.pairs": 4096,
         "data.nwa_batch_size": 0,
         "data.augment.fraction": 0.25,
         "data.augment.edits": 0.05,
-        "data.augment.shift": 20,
     },
 }
 
@@ -73,9 +78,12 @@ def run_demo(reads: str, *, out: Path, seed: int = 0, steps: int | None = None, 
     console = Console()
     models: dict[str, EditDistanceModel] = {}
     data = NWADataModule(reads, seed=seed)
-    seconds = {"constant": 0.0, "kmer": 0.0}
+    count = min(LANDMARKS, len(data.split.train))
+    seconds: dict[str, float] = {}
     for name, options in MODELS.items():
         console.print(f"[bold]{name}[/bold]: {steps} training steps on {reads}, seed {seed}", highlight=False)
+        if name == "landmarks":
+            options = {**options, "model.encoder.count": count}
         cli = _build(reads, options, seed, steps)
         started = time.perf_counter()
         cli.trainer.fit(cli.model, cli.datamodule)
@@ -85,12 +93,18 @@ def run_demo(reads: str, *, out: Path, seed: int = 0, steps: int | None = None, 
 
     console.print("measuring on the test set ...")
     batches = list(data.test_dataloader())[: 1 if fast else None]
-    started = time.perf_counter()
     fitting = [data.train_dataloader().dataset[number] for number in range(20)]
-    constant = ConstantBaseline().fit(fitting)
-    kmer = KmerBaseline(data.vocabulary).fit(fitting)
-    seconds["kmer"] = time.perf_counter() - started
-    predictors: dict[str, Predictor] = {"constant": constant, "kmer": kmer}
+    mds = LandmarkMDS(data.max_length, vocabulary=data.vocabulary, count=count)
+    baselines: dict[str, Callable[[], Predictor]] = {
+        "constant": lambda: ConstantBaseline().fit(fitting),
+        "kmer": lambda: KmerBaseline(data.vocabulary).fit(fitting),
+        "landmark_mds": lambda: predictor(mds.fit(data.split.train, seed)),
+    }
+    predictors: dict[str, Predictor] = {}
+    for name, fit in baselines.items():
+        started = time.perf_counter()
+        predictors[name] = fit()
+        seconds[name] = time.perf_counter() - started
     predictors |= {name: predictor(model) for name, model in models.items()}
     rows = {name: evaluate(predict, batches, HOMOLOGOUS) for name, predict in predictors.items()}
 

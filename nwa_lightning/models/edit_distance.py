@@ -17,6 +17,7 @@ from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.build import as_encoder
 from nwa_lightning.encoders.checks import above_zero, at_least, at_least_one
+from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.features import warn_of_foreign
@@ -266,11 +267,12 @@ class EditDistanceModel(NWAMixin, LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
-def predictor(model: EditDistanceModel) -> Callable[[PairBatch], Tensor]:
+def predictor(model: EditDistanceModel | LandmarkMDS) -> Callable[[PairBatch], Tensor]:
     """What predicts the edits of a batch's pairs by a model."""
 
     def predict(batch: PairBatch) -> Tensor:
         with torch.inference_mode():
-            return model.predicted_edits(model.encode(batch.tokens), batch.pairs)
+            edits: Tensor = model.predicted_edits(model(batch.tokens), batch.pairs)
+            return edits
 
     return predict

@@ -290,16 +290,16 @@ def test_demo_in_its_fast_version(here):
     assert done.returncode == 0, done.stderr
     assert "cnn_nwa" in done.stdout
     written = {path.name for path in (here / "shown").iterdir()}
-    assert written == {"table.csv", "attention.png", "predictions.png", "cnn.ckpt", "cnn_nwa.ckpt", "residual.ckpt"}
+    assert written == {"table.csv", "attention.png", "predictions.png", "cnn.ckpt", "cnn_nwa.ckpt", "landmarks.ckpt"}
     assert {path.name for path in here.iterdir()} == {"shown"}, "the demo writes into its folder only"
     with (here / "shown" / "table.csv").open() as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["constant", "kmer", "cnn", "cnn_nwa", "residual"]
+    assert list(rows) == ["constant", "kmer", "landmark_mds", "cnn", "cnn_nwa", "landmarks"]
     assert list(rows["cnn"]) == ["model", "rmse", "rmse_homologous", "r2", "spearman", "seconds"]
     assert 5 < float(rows["constant"]["rmse"]) < 8
     assert float(rows["kmer"]["rmse"]) < 0.75 * float(rows["constant"]["rmse"])
-    assert float(rows["residual"]["rmse"]) < float(rows["cnn"]["rmse"])
-    for name in ("cnn", "cnn_nwa", "residual"):
+    assert float(rows["landmarks"]["rmse"]) < float(rows["cnn"]["rmse"])
+    for name in ("cnn", "cnn_nwa", "landmarks"):
         assert float(rows[name]["rmse"]) < float(rows["kmer"]["rmse"])
         model = EditDistanceModel.load_from_checkpoint(here / "shown" / f"{name}.ckpt", weights_only=True)
         assert (model.nwa is not None) == (name == "cnn_nwa")
@@ -307,7 +307,7 @@ def test_demo_in_its_fast_version(here):
 
 def test_demo_on_a_file_of_ones_own(reads, here):
     main(["demo", str(reads), "--steps", "3", "--out", "mine"])
-    assert len((here / "mine" / "table.csv").read_text().splitlines()) == 6
+    assert len((here / "mine" / "table.csv").read_text().splitlines()) == 7
 
 
 @pytest.mark.parametrize(
