@@ -18,7 +18,6 @@ of the CSV file: later runs resume.
 from __future__ import annotations
 
 import argparse
-import csv
 import re
 import sys
 import time
@@ -28,6 +27,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from finished import add_cell, find_cell, read_cells
 from greengenes import Families, load_greengenes, simulate_families, split_families
 from labels_report import labels_figure, labels_table, machine
 from numpy.typing import NDArray
@@ -265,24 +265,17 @@ def main() -> None:
     judged = {part: getattr(split, part).sample(JUDGED) for part in ("test", "val")}
     edits = {part: edit_distances(data.reads) for part, data in judged.items()}
     run = {name: str(getattr(options, name)) for name in RUN}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    if not options.out.exists():
-        options.out.write_text(",".join(COLUMNS) + "\n")
-
-    def finished() -> list[dict[str, str]]:
-        with options.out.open(newline="") as file:
-            return [line for line in csv.DictReader(file) if run.items() <= line.items()]
-
     # A progress bar that refreshes itself would use CPU seconds of the training.
     for row, seed in track([] if options.tables else cells, f"{len(cells)} cells", auto_refresh=False):
-        if not any((line["row"], line["seed"]) == (row.name, str(seed)) for line in finished()):
+        about = {**run, "row": row.name, "seed": seed}
+        if find_cell(read_cells(options.out), about) is None:
             encoder, found = train(row, split.train, seed, row.seconds or options.budget)
             for part, data in judged.items():
                 figures = judge(None if row.loss == "random" else encoder.eval(), data, edits[part])
                 found |= {f"{part}_{name}": value for name, value in figures.items()}
-            with options.out.open("a", newline="") as file:
-                csv.DictWriter(file, COLUMNS).writerow({**run, "row": row.name, "seed": seed, **found})
-    lines = [line for line in finished() if int(line["seed"]) in options.seeds]
+            add_cell(options.out, COLUMNS, about | found)
+    done = [line for line in read_cells(options.out) if run.items() <= line.items()]
+    lines = [line for line in done if int(line["seed"]) in options.seeds]
     table = labels_table(lines, options.rows, COLUMNS[COLUMNS.index("seed") + 1 :])
     options.out.with_suffix(".md").write_text(f"{table}\n\n`python {' '.join(sys.argv)}`; {machine()}\n")
     labels_figure(lines, options.rows).savefig(options.out.with_suffix(".png"), dpi=100)

@@ -21,7 +21,6 @@ chosen by the test error. ``--unseen`` is another file of reads, some of which a
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import re
@@ -32,6 +31,7 @@ from statistics import fmean, stdev
 from typing import Any, Final
 
 import torch
+from finished import add_cell, find_cell, read_cells
 from lightning.pytorch import Callback, Trainer
 from prefixes import WithPrefixes
 
@@ -167,14 +167,6 @@ def baseline(row: str, data: NWADataModule, seed: int) -> Any:
     return predictor(LandmarkMDS(data.max_length, vocabulary=data.vocabulary, count=count).fit(data.split.train, seed))
 
 
-def read_cells(path: Path) -> list[dict[str, str]]:
-    """The finished cells."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def table(cells: list[dict[str, str]]) -> str:
     """Markdown: mean and standard deviation over the seeds."""
     lines = [
@@ -225,7 +217,6 @@ def main() -> None:
     if options.unseen:
         others = NWADataModule(str(options.unseen), test_size=UNSEEN, nwa_batch_size=0)
         unseen = list(others.test_dataloader())
-    new = not options.out.exists()
     for row in options.rows:
         for seed in options.seeds:
             budget = "" if row.split("+")[0] in BASELINES else f"{options.seconds:g}"
@@ -233,16 +224,10 @@ def main() -> None:
                 "data": Path(options.data).name, "train_size": options.train_size or "", "row": row, "budget": budget,
                 "seed": seed,
             }  # fmt: skip
-            known = [all(cell[name] == str(value) for name, value in about.items()) for cell in read_cells(options.out)]
-            if any(known):
+            if find_cell(read_cells(options.out), about):
                 continue
             cell = about | run_cell(row, options, seed, unseen) | {"machine": machine()}
-            with options.out.open("a", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                if new:
-                    writer.writeheader()
-                    new = False
-                writer.writerow(cell)
+            add_cell(options.out, COLUMNS, cell)
             shown = f"validation {cell['val_rmse']:.3f}, test {cell['rmse']:.3f}, {cell['steps']} steps in {cell['seconds']} s"
             print(f"{row} seed {seed}: {shown}", flush=True)
 

@@ -1,8 +1,8 @@
 """What NWA does for each system of the paper: every row without and with it, from several seeds, in one table.
 
-Run it with ``python examples/study/reproduce.py``. A cell is one training run and its test; it is written to
-``cells/*.json`` in the output folder when it is done, so an interrupted study resumes, and
-``--tables`` draws up the tables and figures of what there is. Runs that differ in nothing but NWA start from the same
+Run it with ``python examples/study/reproduce.py``. A cell is one training run and its test; it is a line of
+``cells.csv`` in the output folder when it is done, so an interrupted study resumes, and
+``--tables`` draws up the table and the pictures of what there is. Runs that differ in nothing but NWA start from the same
 seed, and take the same split, batches, steps and schedule. Nothing is chosen on the test set: a run ends after its last
 step.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
+from finished import add_cell, find_cell, read_cells
 from lightning.pytorch import Callback, Trainer
 from numpy.typing import NDArray
 from reproduce_figures import lambda_figure, maps_figure
-from reproduce_tables import BANDS, KINDS, read_cells, tables
+from reproduce_tables import BANDS, CELLS, COLUMNS, KEYS, KINDS, tables, typed_cells
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -73,10 +74,20 @@ class Cell(NamedTuple):
     #: Of the sphere of the hyperbolic distance, to begin with.
     radius: float | None = None
 
-    def path(self, options: argparse.Namespace) -> Path:
+    def name(self, options: argparse.Namespace) -> str:
+        """What its pictures and weights are called."""
         budget = f"{options.seconds}s" if options.seconds else options.steps
         place = f"m{self.dim}-n{self.train_size or 'all'}-{budget}{f'-r{self.radius}' if self.radius else ''}-seed{self.seed}"
-        return Path(options.out / "cells" / f"{short(options.data)}-{self.row}-{self.nwa}-{place}.json")
+        return f"{short(options.data)}-{self.row}-{self.nwa}-{place}"
+
+    def key(self, options: argparse.Namespace) -> dict[str, Any]:
+        """What tells it from all others in the file of cells."""
+        budget = {"steps": None if options.seconds else options.steps, "seconds_asked": options.seconds}
+        return {"data": Path(options.data).name, **self._asdict(), **budget}
+
+    def finished(self, options: argparse.Namespace) -> dict[str, str] | None:
+        """Its line in the file of cells, if it is done."""
+        return find_cell(read_cells(options.out / CELLS), self.key(options))
 
 
 def stem(row: str) -> str:
@@ -94,13 +105,12 @@ def steps_of(cell: Cell, options: argparse.Namespace) -> int:
         return round(options.seconds / clock.seconds_per_step)
     if cell.nwa != "longer":
         return int(options.steps)
-    try:
-        without, term = (
-            json.loads(cell._replace(nwa=nwa).path(options).read_text())["seconds"] for nwa in ("without", "with")
+    without, term = (cell._replace(nwa=nwa).finished(options) for nwa in ("without", "with"))
+    if without is None or term is None:
+        raise SystemExit(
+            f"longer: expected {cell.row} without and with NWA to be trained; train both (--nwa without with)"
         )
-    except FileNotFoundError as error:
-        raise SystemExit(f"longer: expected the cell {error.filename}; train it first (--nwa without with)") from None
-    return round(options.steps * max(1.0, term / without))
+    return round(options.steps * max(1.0, float(term["seconds"]) / float(without["seconds"])))
 
 
 class Clock(Callback):
@@ -165,7 +175,6 @@ def published_lambda(row: str) -> str:
 def run_cell(cell: Cell, options: argparse.Namespace) -> None:
     """Train and test one cell; write its figures, and for the first seed its weights and predictions."""
     steps = steps_of(cell, options)
-    path = cell.path(options)
     cli = build(cell, options, steps)
     start = time.process_time()
     cli.trainer.fit(cli.model, cli.datamodule)
@@ -177,9 +186,9 @@ def run_cell(cell: Cell, options: argparse.Namespace) -> None:
     predicted, distance = test_cell(cell, options, predict, cli.datamodule, about)
     if cell.seed == 0:
         picture = prediction_figure({f"{cell.row}, {cell.nwa} NWA, m = {cell.dim}": predicted}, distance)
-        picture.savefig(options.out / "predictions" / f"{path.stem}.png", dpi=80)
+        picture.savefig(options.out / "pictures" / f"{cell.name(options)}.png", dpi=80)
         weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-        save_file(weights, options.out / "weights" / f"{path.stem}.safetensors")
+        save_file(weights, options.out / "weights" / f"{cell.name(options)}.safetensors")
 
 
 def fitted(baseline: str, data: NWADataModule) -> ConstantBaseline | KmerBaseline:
@@ -211,17 +220,13 @@ def test_cell(
     longest = np.concatenate([batch.longest.numpy() for batch in batches])
     remaining = iter(predictions)
     measured = evaluate(lambda batch: next(remaining), batches)
-    figures: dict[str, Any] = {"data": Path(options.data).name, **cell._asdict(), **about}
-    figures |= {"seconds_asked": options.seconds} if options.seconds else {"steps": options.steps}
-    figures |= {"threads": torch.get_num_threads(), **measured}
+    figures: dict[str, Any] = {**cell.key(options), **about, "threads": torch.get_num_threads()}
+    figures |= {name: None if math.isnan(value) else value for name, value in measured.items()}
     squares = ((predicted - distance) / longest) ** 2
     for name, (low, high) in BANDS.items():
         chosen = (distance >= low) & (distance <= high)
         figures[name] = 100 * float(np.sqrt(squares[chosen].mean())) if chosen.any() else None
-    # Written under another name first, so that a cell is whole or not there.
-    unfinished = cell.path(options).with_suffix(".tmp")
-    unfinished.write_text(f"{json.dumps(figures, indent=1)}\n")
-    unfinished.rename(cell.path(options))
+    add_cell(options.out / CELLS, (*KEYS, "steps_run", "val_rmse", *COLUMNS, "threads"), figures)
     return predicted, distance
 
 
@@ -268,7 +273,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("examples/results/study"))
     parser.add_argument("--tables", action="store_true", help="train nothing; only draw up what there is")
     options = parser.parse_args()
-    for folder in ("cells", "predictions", "weights"):
+    for folder in ("pictures", "weights"):
         (options.out / folder).mkdir(parents=True, exist_ok=True)
     if not options.tables:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -287,28 +292,28 @@ def train_missing(options: argparse.Namespace) -> None:
             Cell(row, nwa, m, size, seed, radii[row])
             for m, row, nwa in itertools.product(options.dims, options.rows, options.nwa)
         ]
-    missing = [cell for cell in wanted if not cell.path(options).exists()]
+    missing = [cell for cell in wanted if not cell.finished(options)]
     for cell in track(missing, f"training {len(missing)} of {len(wanted)} cells"):
-        if not cell.path(options).exists():  # another process may have trained it meanwhile
+        if not cell.finished(options):  # another process may have trained it meanwhile
             (run_baseline if cell.row in BASELINES else run_cell)(cell, options)
 
 
 def draw_figures(options: argparse.Namespace) -> None:
     """RMSE against lambda of every row that was trained with several, and attention maps where both weights are there."""
     lambdas: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = {}
-    for cell in read_cells(options.out):
+    for cell in typed_cells(options.out / CELLS):
         if cell["nwa"] != "longer" and cell["train_size"] is None and cell["row"] not in BASELINES:
             name = published_lambda(cell["row"]) if cell["nwa"] == "with" else cell["nwa"]
-            key = cell["data"], cell["row"], cell["dim"], cell.get("radius")
+            key = cell["data"], cell["row"], cell["dim"], cell["radius"]
             lambdas.setdefault(key, {}).setdefault(name, []).append(cell)
     for (data, row, dim, radius), found in lambdas.items():
         if len(found) > 2:
             figure = lambda_figure(found, f"{row}, m = {dim}, {data}")
             name = f"lambda-{short(data)}-{row}-m{dim}{f'-r{radius}' if radius else ''}.png"
-            figure.savefig(options.out / name, dpi=100)
+            figure.savefig(options.out / "pictures" / name, dpi=100)
     for row, dim in itertools.product(MAPPED, options.dims):
         pair = [Cell(row, nwa, dim, None, 0, first_radius(row, options)) for nwa in ("without", "with")]
-        weights = [options.out / "weights" / f"{cell.path(options).stem}.safetensors" for cell in pair]
+        weights = [options.out / "weights" / f"{cell.name(options)}.safetensors" for cell in pair]
         if all(path.exists() for path in weights):
             models = []
             for cell, path in zip(pair, weights, strict=True):
@@ -316,7 +321,7 @@ def draw_figures(options: argparse.Namespace) -> None:
                 cli.model.load_state_dict(load_file(path))
                 models.append(cli.model.eval())
             figure = maps_figure(*models, cli.datamodule)
-            figure.savefig(options.out / f"maps-{pair[0].path(options).stem}.png", dpi=100)
+            figure.savefig(options.out / "pictures" / f"maps-{pair[0].name(options)}.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from finished import read_cells
 
 #: What a run may be, beside a lambda.
 KINDS = ("without", "longer", "with", "auto")
 #: Lower and upper ends of the bands of edit distance, in edits, by their names.
 BANDS = {"ED 1-10": (1, 10), "ED 11-20": (11, 20), "ED 21-40": (21, 40), "ED > 40": (41, 10**6)}
-#: The figures of a cell that make a column.
+#: Name of the file of finished cells.
+CELLS = "cells.csv"
+#: What tells two cells apart, and which of its columns are texts.
+KEYS = ("data", "row", "dim", "train_size", "steps", "seconds_asked", "radius", "nwa", "seed")
+TEXTS = ("data", "row", "nwa")
+#: Columns of whole numbers.
+WHOLE = ("dim", "train_size", "steps", "seconds_asked", "seed", "steps_run", "threads")
+#: The figures of a cell that make a column of the table.
 COLUMNS = ("rmse", "rmse_homologous", *BANDS, "r2", "spearman", "seconds")
 #: A change of RMSE, in percent of the length, that is none, however sure it is.
 SMALLEST = 0.01
 
 
-def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """Every finished cell."""
-    texts = [path.read_text() for path in (folder / "cells").glob("*.json")]
-    # A figure of no pairs, such as that of homologous ones where there are none, is NaN.
-    cells = [json.loads(text, parse_constant=lambda name: None) for text in texts]
-    return sorted(cells, key=lambda cell: (cell["data"], cell["row"], cell["dim"], cell["nwa"], cell["seed"]))
+def typed_cells(path: Path) -> list[dict[str, Any]]:
+    """Every finished cell, its numbers as numbers and what is empty as None."""
+    return [{name: _typed(name, value) for name, value in cell.items()} for cell in read_cells(path)]
+
+
+def _typed(name: str, value: str) -> str | int | float | None:
+    if name in TEXTS:
+        return value
+    if not value:
+        return None
+    return int(value) if name in WHOLE else float(value)
 
 
 def tables(folder: Path, order: list[str], against: list[str]) -> str:
-    """Write table.csv with every cell, and table.md with mean and spread over seeds and what changed.
+    """Write table.md: mean and spread over seeds, and what changed.
 
     Args:
-        folder: With the cells.
+        folder: With ``cells.csv``.
         order: Of the rows.
         against: Rows that others are compared with, at the same budget: each with the one that its name begins with, else
             with the first.
@@ -39,15 +51,9 @@ def tables(folder: Path, order: list[str], against: list[str]) -> str:
     Returns:
         What table.md has.
     """
-    cells = read_cells(folder)
+    cells = typed_cells(folder / CELLS)
     if not cells:
         return "no cell is done yet"
-    keys = ("data", "row", "dim", "train_size", "steps", "seconds_asked", "radius", "nwa", "seed")
-    with (folder / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*keys, "steps_run", "val_rmse", *COLUMNS, "threads"])
-        writer.writeheader()
-        writer.writerows(cells)
-
     heads = ["data", "m", "training sequences", "encoder", "NWA", "seeds", "steps", "radius", *COLUMNS]
     heads += ["RMSE less that without NWA, equal steps", "equal seconds", f"RMSE less that of {' or '.join(against)}"]
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
@@ -55,8 +61,8 @@ def tables(folder: Path, order: list[str], against: list[str]) -> str:
     def contest(cell: dict[str, Any]) -> tuple[Any, ...]:
         """What two cells share that may be compared: data, dimension, training sequences, budget, first radius."""
         sizes = cell["dim"], cell["train_size"] or 10**9
-        budget = cell.get("steps") or 0, cell.get("seconds_asked") or 0
-        return (cell["data"], *sizes, *budget, cell.get("radius") or 0)
+        budget = cell["steps"] or 0, cell["seconds_asked"] or 0
+        return (cell["data"], *sizes, *budget, cell["radius"] or 0)
 
     def place(cell: dict[str, Any]) -> tuple[Any, ...]:
         nwa = cell["nwa"]
@@ -66,7 +72,7 @@ def tables(folder: Path, order: list[str], against: list[str]) -> str:
     for _, group in itertools.groupby(sorted(cells, key=place), key=place):
         runs = list(group)
         first = runs[0]
-        steps = round(mean(run["steps_run"] for run in runs)) if "steps_run" in first else ""
+        steps = round(mean(run["steps_run"] for run in runs)) if first["steps_run"] else ""
         line = [
             first["data"],
             first["dim"] or "",
@@ -75,7 +81,7 @@ def tables(folder: Path, order: list[str], against: list[str]) -> str:
             first["nwa"],
             len(runs),
             steps,
-            first.get("radius") or "",
+            first["radius"] or "",
         ]
         line += [spread([run[name] for run in runs if run[name] is not None]) for name in COLUMNS]
         base = next((row for row in against if first["row"].startswith(f"{row}_")), against[0])

@@ -9,7 +9,6 @@ standard deviation over seeds, and the change against the same without NWA.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import logging
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from finished import add_cell, find_cell, read_cells
 from lightning.pytorch import Callback, Trainer, seed_everything
 from reproduce import fitted
 from reproduce_tables import spread, verdict
@@ -235,14 +235,6 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec")  # Lightning 2.6 on torch 2.13
 
-    if not options.out.exists():
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(",".join(COLUMNS) + "\n")
-
-    def finished() -> list[dict[str, Any]]:
-        with options.out.open(newline="") as file:
-            return list(csv.DictReader(file))
-
     wanted = [
         (baseline, condition, "without", seed, options.steps)
         for seed, baseline, condition in itertools.product(range(options.seeds), BASELINES, BASELINE_CONDITIONS)
@@ -253,11 +245,9 @@ def main() -> None:
         for term in (*TERMS, *(MORE_TERMS if condition == "plain" else ()))
     ]
     for key in track(wanted, f"training {len(wanted)} cells"):
-        if not any([str(value) for value in key] == [row[name] for name in COLUMNS[:5]] for row in finished()):
-            line = cell(*key)
-            with options.out.open("a", newline="") as file:
-                csv.DictWriter(file, COLUMNS).writerow(line)
-    text = report(finished(), options.steps)
+        if find_cell(read_cells(options.out), dict(zip(COLUMNS, key, strict=False))) is None:
+            add_cell(options.out, COLUMNS, cell(*key))
+    text = report(read_cells(options.out), options.steps)
     options.out.with_suffix(".md").write_text(f"{text}\n")
     print(text)
 
