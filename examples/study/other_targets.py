@@ -1,8 +1,9 @@
-"""Other targets for the maps of an encoder's features. What they are worth: ../results/what_pays.md.
+r"""Other targets for the maps of an encoder's features. What they are worth: ../results/what_pays.md.
 
 A model for ``nwa fit`` and for ``reproduce.py``; run from this folder, so that it is found::
 
-    nwa fit --config ../configs/cnn_diagonal.yaml
+    nwa fit --config ../configs/cnn.yaml --config ../configs/features.yaml --config other_targets.yaml \
+        --model.encoder NeuroSEEDCNN
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from finished import add_cell, find_cell, read_cells
 from lightning.pytorch import Callback, Trainer
 from numpy.typing import NDArray
 from reproduce_figures import lambda_figure, maps_figure
+from reproduce_rows import KNOWN, MAPPED, MUON, POWER, STEMS, arguments, is_hyperbolic, published_lambda
 from reproduce_tables import BANDS, CELLS, COLUMNS, KEYS, KINDS, tables, typed_cells
 from rich.progress import track
 from safetensors.torch import load_file, save_file
@@ -34,19 +34,11 @@ from nwa_lightning.cli.lightning_cli import NWACLI
 from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
-from nwa_lightning.models.edit_distance import PUBLISHED, predictor
+from nwa_lightning.models.edit_distance import predictor
 from nwa_lightning.models.metrics import evaluate
 from nwa_lightning.plots import prediction_figure
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-#: At the end of a row's name, in this order: the default power of the hyperbolic distance, which is published without; and
-#: trained by Muon, the default, in place of RAdam.
-POWER, MUON = "_power", "_muon"
-#: Rows that can be asked for: configurations without NWA; those of the paper have one with it, too: the name and ``_nwa``.
-STEMS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "_nwa" not in path.stem)
-KNOWN = [f"{stem}{power}{optimizer}" for stem in STEMS for power in ("", POWER) for optimizer in ("", MUON)]
-#: The systems of the paper and around it: those whose features stand for positions of the sequence, and others.
-MAPPED = ("cnn", "transformer", "transformer_local", "dsee", "cnned", "gru", "sense")
+#: By default: the systems of the paper and around it, and encoders that know no places.
 ROWS = (*MAPPED, "mlp", "linear", "kmer")
 #: Baselines with one fitted line: what any encoder has to beat.
 BASELINES: dict[str, Callable[[NWADataModule], ConstantBaseline | KmerBaseline]] = {
@@ -90,11 +82,6 @@ class Cell(NamedTuple):
         return find_cell(read_cells(options.out / CELLS), self.key(options))
 
 
-def stem(row: str) -> str:
-    """Name of a row's configuration."""
-    return row.removesuffix(MUON).removesuffix(POWER)
-
-
 def steps_of(cell: Cell, options: argparse.Namespace) -> int:
     """Steps of a cell; those of a longer one take as many seconds as the same cell took with NWA."""
     if options.seconds:
@@ -128,7 +115,6 @@ class Clock(Callback):
 def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
     """What ``nwa fit`` builds for a cell, without its log and checkpoint folders."""
     plain = cell.nwa in ("without", "longer")
-    config = CONFIGS / f"{stem(cell.row)}{'' if plain else '_nwa'}.yaml"
     settings = {
         "seed_everything": cell.seed,
         "data.data": options.data,
@@ -143,33 +129,14 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
         "checkpoint.save_last": "false",
         "checkpoint.monitor": "null",
     }
-    default: set[str] = {"optimizer", "nwa_lr"} if cell.row.endswith(MUON) else set()
-    default |= {"power"} if cell.row.removesuffix(MUON).endswith(POWER) else set()
-    settings |= {f"model.{name}": value for name, value in PUBLISHED.items() if name not in default}
     if cell.radius is not None:
         settings["model.radius"] = cell.radius
     if cell.train_size is not None:
         settings["data.train_size"] = cell.train_size
     if cell.nwa not in KINDS or cell.nwa == "auto":
         settings["model.nwa_weight"] = cell.nwa
-    return NWACLI([f"--config={config}", *(f"--{name}={value}" for name, value in settings.items())], run=False)
-
-
-def model_arguments(row: str, suffix: str = "") -> dict[str, Any]:
-    """The arguments of the model in the configuration of a row."""
-    config = CONFIGS / f"{stem(row)}{suffix}.yaml"
-    arguments: dict[str, Any] = yaml.safe_load(config.read_text())["model"]["init_args"]
-    return arguments
-
-
-def first_radius(row: str, options: argparse.Namespace) -> float | None:
-    """The radius asked for, if the row has the hyperbolic distance, which is the default."""
-    return None if "distance" in model_arguments(row) else options.radius
-
-
-def published_lambda(row: str) -> str:
-    """The lambda of a row's configuration, as one would write it."""
-    return f"{model_arguments(row, '_nwa')['nwa_weight']:.0e}".replace("e-0", "e-")
+    row = arguments(cell.row, nwa=not plain)
+    return NWACLI([*row, *(f"--{name}={value}" for name, value in settings.items())], run=False)
 
 
 def run_cell(cell: Cell, options: argparse.Namespace) -> None:
@@ -285,7 +252,7 @@ def main() -> None:
 def train_missing(options: argparse.Namespace) -> None:
     """Train every wanted cell that is not there, seed by seed, so that an early end leaves all rows with as many seeds."""
     wanted = []
-    radii = {row: first_radius(row, options) for row in options.rows}
+    radii = {row: options.radius if is_hyperbolic(row) else None for row in options.rows}
     for seed, size in itertools.product(range(options.seeds), options.train_sizes or [None]):
         wanted += [Cell(row, "without", 0, size, seed) for row in BASELINES]
         wanted += [
@@ -312,7 +279,8 @@ def draw_figures(options: argparse.Namespace) -> None:
             name = f"lambda-{short(data)}-{row}-m{dim}{f'-r{radius}' if radius else ''}.png"
             figure.savefig(options.out / "pictures" / name, dpi=100)
     for row, dim in itertools.product(MAPPED, options.dims):
-        pair = [Cell(row, nwa, dim, None, 0, first_radius(row, options)) for nwa in ("without", "with")]
+        radius = options.radius if is_hyperbolic(row) else None
+        pair = [Cell(row, nwa, dim, None, 0, radius) for nwa in ("without", "with")]
         weights = [options.out / "weights" / f"{cell.name(options)}.safetensors" for cell in pair]
         if all(path.exists() for path in weights):
             models = []

@@ -1,4 +1,5 @@
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -212,9 +213,11 @@ def test_a_model_in_the_current_folder_is_found(reads, here):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_example_config_runs(config, here, monkeypatch):
-    monkeypatch.syspath_prepend(config.parents[1] / "study")  # where some have their model
-    main(["fit", f"--config={config}", "--trainer.fast_dev_run=true", "--trainer.enable_progress_bar=false"])
+def test_every_example_config_runs_as_it_says(config, here):
+    command = re.search(r"# .*?nwa fit (.*)", config.read_text())[1]
+    assert command.endswith(f"--config examples/configs/{config.name}")
+    args = command.replace("examples/configs", str(config.parent)).split()
+    main(["fit", *args, "--trainer.fast_dev_run=true", "--trainer.enable_progress_bar=false"])
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")  # ModelCheckpoint, when a checkpoint is only tested
