@@ -26,11 +26,11 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.features import Landmarks
 from nwa_lightning.models.distances import (
     CosineDistance,
+    EmbeddingDistance,
     EuclideanDistance,
     HyperbolicDistance,
     ManhattanDistance,
     SquaredEuclideanDistance,
-    suitable_power,
 )
 from nwa_lightning.models.edit_distance import EditDistanceModel
 from nwa_lightning.models.export import load_encoder
@@ -42,6 +42,14 @@ from nwa_lightning.models.functional import (
     squared_euclidean_distance,
 )
 from nwa_lightning.models.landmark_mds import LandmarkMDSModel
+from nwa_lightning.models.losses import (
+    AbsoluteLoss,
+    ChiSquareLoss,
+    EditDistanceLoss,
+    PoissonLoss,
+    SquaredLoss,
+    TripletLoss,
+)
 from nwa_lightning.models.pretrained import load_pretrained
 from nwa_lightning.nwa.callback import NWACallback
 from nwa_lightning.nwa.functional import nw_target, row_jsd
@@ -62,13 +70,17 @@ __all__ = [
     "DSEECNN",
     "EINN",
     "SENSE",
+    "AbsoluteLoss",
     "Alphabet",
     "AsMac",
     "AttentionMapLogger",
     "Augment",
+    "ChiSquareLoss",
     "CollatedBatch",
     "CosineDistance",
+    "EditDistanceLoss",
     "EditDistanceModel",
+    "EmbeddingDistance",
     "Encoder",
     "EuclideanDistance",
     "FeatureHead",
@@ -94,9 +106,12 @@ __all__ = [
     "NeuroSEEDCNN",
     "NeuroSEEDTransformer",
     "PairBatch",
+    "PoissonLoss",
     "ResidualCNN",
     "Sequences",
     "SquaredEuclideanDistance",
+    "SquaredLoss",
+    "TripletLoss",
     "__version__",
     "cosine_distance",
     "edit_distances",
@@ -114,5 +129,4 @@ __all__ = [
     "row_jsd",
     "squared_euclidean_distance",
     "storage_strands",
-    "suitable_power",
 ]

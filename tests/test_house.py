@@ -20,7 +20,7 @@ MODULES = sorted(
 #: Rooms in the order in which they may import one another: each only those before it.
 ROOMS = [
     ["errors", "_nw"],
-    ["_kernels", "_checks"],
+    ["_kernels", "_checks", "parts"],
     ["levenshtein"],
     ["alignment", "progress"],
     ["sequences"],

@@ -3,7 +3,8 @@
 Run it with ``python examples/study/landmarks.py``, and with ``--table`` for the table of what there is. A row is an encoder and
 what is changed about it, joined by ``+``::
 
-    alone       landmarks without another encoder; the others: cnn, transformer, dsee, residual, linear, own
+    alone       landmarks without another encoder; the others: cnn, transformer, dsee (as published),
+                dseecnn, residual, linear, own
     mds         landmark MDS, without training
     l128        128 landmarks (for alone: instead of 128)
     nwa         with the published lambda
@@ -47,7 +48,8 @@ ENCODERS: Final = {
     "alone": ["--model.encoder=LandmarkEncoder"],
     "cnn": ["--model.encoder=NeuroSEEDCNN"],
     "transformer": ["--model.encoder=NeuroSEEDTransformer"],
-    "dsee": ["--model.encoder=DSEECNN", "--model.distance=squared", "--model.loss=chi_square"],
+    "dsee": ["--model.encoder=DSEECNN", "--model.distance=SquaredEuclideanDistance", "--model.loss=ChiSquareLoss"],
+    "dseecnn": ["--model.encoder=DSEECNN"],
     "residual": ["--model.encoder=ResidualCNN"],
     "linear": ["--model.encoder=LinearEncoder"],
     "own": ["--model.encoder=own_encoder.OwnEncoder"],
@@ -95,7 +97,7 @@ def options_of(row: str) -> list[str]:
         elif letter == "b":
             found += [f"--data.batch_size={number}", f"--data.pairs={32 * int(number)}"]
         elif letter == "p":
-            found.append(f"--model.power={number}")
+            found.append(f"--model.distance.power={number}")
         elif letter == "m":
             found.append(f"--model.encoder.embedding_dim={number}")
         else:

@@ -130,7 +130,7 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
         "checkpoint.monitor": "null",
     }
     if cell.radius is not None:
-        settings["model.radius"] = cell.radius
+        settings["model.distance.radius"] = cell.radius
     if cell.train_size is not None:
         settings["data.train_size"] = cell.train_size
     if cell.nwa not in KINDS or cell.nwa == "auto":

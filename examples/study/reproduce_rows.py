@@ -78,7 +78,7 @@ def arguments(row: str, *, nwa: bool) -> list[str]:
     """The options of ``nwa fit`` for a row, without NWA or with the published lambda."""
     stem = row.removesuffix(MUON).removesuffix(POWER)
     default: set[str] = {"optimizer", "nwa_lr"} if row.endswith(MUON) else set()
-    default |= {"power"} if row.removesuffix(MUON).endswith(POWER) else set()
+    default |= {"distance"} if row.removesuffix(MUON).endswith(POWER) or not is_hyperbolic(row) else set()
     published = {f"model.{name}": value for name, value in PUBLISHED.items() if name not in default}
     found = STEMS[stem]
     if nwa:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser
 
-from nwa_lightning.encoders.build import import_class
 from nwa_lightning.errors import InputError
+from nwa_lightning.parts import import_class
 
 
 def find_class(class_path: str) -> type | None:

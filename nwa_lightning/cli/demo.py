@@ -39,7 +39,7 @@ MODELS: dict[str, dict[str, object]] = {
     "cnn_nwa": {**AS_PUBLISHED, "model.nwa_weight": 1e-5},
     "landmarks": {
         "model.encoder": "LandmarkEncoder",
-        "model.power": 1.75,
+        "model.distance.power": 1.75,
         "model.nwa_weight": "null",
         "data.batch_size": 128,
         "data.pairs": 4096,

@@ -25,9 +25,11 @@ from nwa_lightning.cli.trained import Trained, check_model, read_trained
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN
 from nwa_lightning.errors import InputError
+from nwa_lightning.models.distances import HyperbolicDistance
 from nwa_lightning.models.edit_distance import EditDistanceModel
 from nwa_lightning.models.export import export_landmark_mds
 from nwa_lightning.models.landmark_mds import LandmarkMDSModel
+from nwa_lightning.models.losses import SquaredLoss
 from nwa_lightning.models.pretrained import PRETRAINED, read_pretrained
 
 #: Validations of a run at least, where an epoch is longer than a tenth of it.
@@ -88,7 +90,7 @@ class NWACLI(LightningCLI):
                 help="Without a checkpoint and without training: embed by edit distances to so many reads of the file, see "
                 "LandmarkMDS; --model.embedding_dim and --model.power go with it. (type: int | None, default: null)",
             )
-        classes = _classes(EditDistanceModel, NeuroSEEDCNN)
+        classes = _defaults()
         if self._command in _MEASURING:  # what the checkpoint will say, which the first pass does not know
             classes["init_args"]["encoder"]["init_args"] = {"max_length": 1}
         parser.set_defaults({"checkpoint.filename": "best", "checkpoint.save_last": True, "model": classes})
@@ -97,7 +99,7 @@ class NWACLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, then parse again with the defaults that the first pass calls for.
 
-        Those are the defaults of the model and the encoder that are named (jsonargparse would hand the defaults of ours,
+        Those are the defaults of the model and its parts that are named (jsonargparse would hand the defaults of ours,
         such as ``lr`` and ``layers``, on to another class that has an argument of the same name); what a checkpoint was
         trained with; and no limit of the steps where there is one of the epochs.
         """
@@ -178,11 +180,13 @@ class NWACLI(LightningCLI):
 
     def _options_of(self, key: str) -> Iterable[str]:
         """Names of the options directly below a key, such as those of ``model.encoder``."""
-        classes: dict[str, Any] = self._named or _classes(EditDistanceModel, NeuroSEEDCNN)
+        classes: dict[str, Any] = self._named or _defaults()
         if key == "model":
             return argument_names(classes["class_path"])
-        if key == "model.encoder":
-            return argument_names(classes.get("init_args", {}).get("encoder", {}).get("class_path", ""))
+        parts: dict[str, Any] = classes.get("init_args", {})
+        part = parts.get(key.removeprefix("model."))
+        if isinstance(part, dict) and "class_path" in part:
+            return argument_names(part["class_path"])
         below = f"{key}." if key else ""
         names = self._command_parsers[0].get_defaults().keys()
         return {name.removeprefix(below).partition(".")[0] for name in names if name.startswith(below)}
@@ -263,23 +267,24 @@ def _value_of(option: str, args: Sequence[str]) -> str | None:
     return None
 
 
-def _classes(model: type, encoder: type) -> dict[str, Any]:
+def _defaults() -> dict[str, Any]:
+    """The model of ``nwa fit``, and the classes of its parts."""
+    parts = {"encoder": NeuroSEEDCNN, "distance": HyperbolicDistance, "loss": SquaredLoss}
     return {
-        "class_path": f"{model.__module__}.{model.__name__}",
-        "init_args": {"encoder": {"class_path": f"{encoder.__module__}.{encoder.__name__}"}},
+        "class_path": f"{EditDistanceModel.__module__}.{EditDistanceModel.__name__}",
+        "init_args": {name: {"class_path": f"{part.__module__}.{part.__name__}"} for name, part in parts.items()},
     }
 
 
 def _named_classes(config: dict[str, Any]) -> dict[str, Any] | None:
-    """The classes of model and encoder in a configuration, without their arguments."""
+    """The classes of a model and of its parts in a configuration, without their arguments."""
     model = config.get("model")
     if not isinstance(model, dict) or "class_path" not in model:
         return None
     classes: dict[str, Any] = {"class_path": model["class_path"]}
-    encoder = model.get("init_args", {}).get("encoder")
-    if isinstance(encoder, dict) and "class_path" in encoder:
-        classes["init_args"] = {"encoder": {"class_path": encoder["class_path"]}}
-    return classes
+    parts = {name: value for name, value in (model.get("init_args") or {}).items() if isinstance(value, dict)}
+    named = {name: {"class_path": value["class_path"]} for name, value in parts.items() if "class_path" in value}
+    return {**classes, "init_args": named} if named else classes
 
 
 def _link(parser: LightningArgumentParser, model: dict[str, Any] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +17,13 @@ from nwa_lightning.models.functional import (
     safe_sqrt,
     squared_euclidean_distance,
 )
-
-#: Names by which the command line knows the distances.
-DistanceName = Literal["hyperbolic", "euclidean", "squared", "cosine", "manhattan"]
-
+from nwa_lightning.parts import Part
 
 #: Radius to begin with, the sigmoid of -2: the distances of related reads fill the sphere.
 RADIUS: Final = 0.11920292
 
 
-class EmbeddingDistance(nn.Module):
+class EmbeddingDistance(Part):
     """A distance of embeddings times a learnt scale, in float32 also under autocast.
 
     Where a distance grows with the dimension m of the embeddings, a subclass takes the mean over components in place of
@@ -34,12 +31,14 @@ class EmbeddingDistance(nn.Module):
     and the Transformer of NeuroSEED with m = 128 put pairs of 16S reads at 0.07 to 0.47, where edit distance over
     length is 0.28. Encoders that begin with smaller differences grow them in the first steps.
 
+    A distance of your own is a subclass with ``_pairwise``; ``_all_pairs`` and ``formula`` are for those who search and export.
+
     Args:
         **learnt: Numbers to learn besides the scale, with their first values.
     """
 
     #: From unit embeddings ``u`` and ``v`` or plain ones, as a subclass says, to edits, for those who export an encoder.
-    formula: ClassVar[str]
+    formula: ClassVar[str] = "see the class"
     scale: nn.Parameter
 
     def __init__(self, **learnt: float) -> None:
@@ -60,8 +59,8 @@ class EmbeddingDistance(nn.Module):
         """
         return self.scale.abs() * self._all_pairs(first.float(), second.float())
 
-    def numbers(self) -> dict[str, float]:
-        """What was learnt, by the names in ``formula``."""
+    def numbers(self, dim: int) -> dict[str, float]:
+        """The numbers in ``formula`` by their names, for embeddings of ``dim`` dimensions."""
         return {"scale": abs(self.scale.item())}
 
     def _pairwise(self, first: Tensor, second: Tensor) -> Tensor:
@@ -86,8 +85,8 @@ class HyperbolicDistance(EmbeddingDistance):
 
     Args:
         radius: To begin with. At whatever radius, opposite points begin at the same distance.
-        power: Of the hyperbolic distance; 1 is the published one. It is not learnt: early training
-            would pull it below its best final value.
+        power: Of the hyperbolic distance; 1 is the published one, null is what suits the dimension: 1 up to 32, 1.25 for 64,
+            1.5 from 128 on. It is not learnt: early training would pull it below its best final value.
 
     Raises:
         InputError: If the radius is not between 0 and 1, or the power is less than 1.
@@ -95,41 +94,54 @@ class HyperbolicDistance(EmbeddingDistance):
 
     formula = "length * scale * (2 * asinh(radius * |u - v| / (1 - radius^2)))^power; u, v: embeddings of norm 1"
     radius_logit: nn.Parameter
-    power: Tensor
-    #: Of the scale. Fixed, so that a step of the optimizer is the same part of the distance at any radius and power.
-    unit: Tensor
 
-    def __init__(self, radius: float = RADIUS, power: float = 1.0) -> None:
+    def __init__(self, radius: float = RADIUS, power: float | None = None) -> None:
         if not 0 < radius < 1:
             raise InputError(f"radius: expected a number between 0 and 1, found {radius}; give one such as {RADIUS}")
-        if not 1 <= power < math.inf:
+        if power is not None and not 1 <= power < math.inf:
             raise InputError(f"power: expected a number of at least 1, found {power}; give one such as 1.5")
         super().__init__(radius_logit=math.log(radius / (1 - radius)))
-        self.register_buffer("power", torch.tensor(float(power)))
-        self.register_buffer("unit", torch.tensor(_opposite(RADIUS) / _opposite(radius) ** power))
+        self.first_radius = radius
+        self.power = power
+
+    def get_extra_state(self) -> Tensor:
+        """First radius and power, 0 for null, so that weights never meet others."""
+        return torch.tensor([self.first_radius, self.power or 0], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over first radius and power from where the weights come from."""
+        self.first_radius, power = state.tolist()
+        self.power = power or None
 
     @property
     def radius(self) -> Tensor:
         """Radius of the sphere, in (0, 1): the sigmoid of a parameter."""
         return torch.sigmoid(self.radius_logit)
 
-    def numbers(self) -> dict[str, float]:
-        """What was learnt, by the names in ``formula``."""
-        return {
-            "radius": self.radius.item(),
-            "power": self.power.item(),
-            "scale": super().numbers()["scale"] * self.unit.item(),
-        }
+    def numbers(self, dim: int) -> dict[str, float]:
+        """The numbers in ``formula`` by their names, for embeddings of ``dim`` dimensions."""
+        power = self._power(dim)
+        scale = super().numbers(dim)["scale"] * self._unit(power)
+        return {"radius": self.radius.item(), "power": power, "scale": scale}
+
+    def _power(self, dim: int) -> float:
+        return suitable_power(dim) if self.power is None else float(self.power)
+
+    def _unit(self, power: float) -> float:
+        """Of the scale. Fixed, so that a step of the optimizer is the same part of the distance at any radius and power."""
+        return _opposite(RADIUS) / math.pow(_opposite(self.first_radius), power)
 
     def _pairwise(self, first: Tensor, second: Tensor) -> Tensor:
         on_sphere = [self.radius * nn.functional.normalize(side, dim=-1) for side in (first, second)]
-        return self.unit * hyperbolic_distance(*on_sphere) ** self.power
+        power = self._power(first.shape[-1])
+        return self._unit(power) * hyperbolic_distance(*on_sphere) ** power
 
     def _all_pairs(self, first: Tensor, second: Tensor) -> Tensor:
         cosine = nn.functional.normalize(first, dim=-1) @ nn.functional.normalize(second, dim=-1).T
         # On a sphere of radius r, |u - v| = r sqrt(2 - 2 cosine), and both norms are r.
         chord = safe_sqrt((2 - 2 * cosine).clamp(min=0))
-        return self.unit * (2 * torch.asinh(self.radius * chord / (1 - self.radius.square()))) ** self.power
+        power = self._power(first.shape[-1])
+        return self._unit(power) * (2 * torch.asinh(self.radius * chord / (1 - self.radius.square()))) ** power
 
 
 def suitable_power(dim: int) -> float:
@@ -142,7 +154,7 @@ def suitable_power(dim: int) -> float:
 
 def _opposite(radius: float) -> float:
     """Hyperbolic distance of opposite points of a sphere."""
-    return 2 * math.asinh(2 * radius / (1 - radius**2))
+    return 2 * math.asinh(2 * radius / (1 - radius * radius))
 
 
 def _all_squared_distances(first: Tensor, second: Tensor) -> Tensor:
@@ -202,12 +214,3 @@ class ManhattanDistance(EmbeddingDistance):
 
     def _all_pairs(self, first: Tensor, second: Tensor) -> Tensor:
         return torch.cdist(first, second, p=1.0) / first.shape[-1]
-
-
-DISTANCES: Final[dict[str, type[EmbeddingDistance]]] = {
-    "hyperbolic": HyperbolicDistance,
-    "euclidean": EuclideanDistance,
-    "squared": SquaredEuclideanDistance,
-    "cosine": CosineDistance,
-    "manhattan": ManhattanDistance,
-}

@@ -21,15 +21,8 @@ from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.features import warn_of_foreign
-from nwa_lightning.models.distances import DISTANCES, RADIUS, DistanceName, HyperbolicDistance, suitable_power
-from nwa_lightning.models.losses import (
-    LossName,
-    absolute_loss,
-    chi_square_loss,
-    edit_distance_loss,
-    poisson_loss,
-    triplet_loss,
-)
+from nwa_lightning.models.distances import EmbeddingDistance, HyperbolicDistance
+from nwa_lightning.models.losses import EditDistanceLoss, SquaredLoss
 from nwa_lightning.models.metrics import distance_metrics
 from nwa_lightning.nwa.capture import captured_calls, eval_no_grad
 from nwa_lightning.nwa.heads import HeadOptions
@@ -38,20 +31,27 @@ from nwa_lightning.nwa.mixin import NWAMixin
 from nwa_lightning.nwa.weight import Weight
 from nwa_lightning.optim.muon import Muon
 from nwa_lightning.optim.schedules import ScheduleName, factor_of_run
+from nwa_lightning.parts import as_part
 from nwa_lightning.sequences.alphabet import SOS
 
 #: Names by which the command line knows the optimizers.
 OptimizerName = Literal["muon", "radam"]
 
 #: Published settings that differ from the defaults of ``EditDistanceModel``.
-PUBLISHED: Final[dict[str, Any]] = {"optimizer": "radam", "nwa_lr": 0.001, "power": 1, "nwa_every": 1}
+PUBLISHED: Final[dict[str, Any]] = {
+    "optimizer": "radam",
+    "nwa_lr": 0.001,
+    "nwa_every": 1,
+    "distance": {"class_path": "nwa_lightning.HyperbolicDistance", "init_args": {"power": 1}},
+}
 
 
 class EditDistanceModel(NWAMixin, LightningModule):
     """Embeds sequences so that the distance of two embeddings is their edit distance over the length.
 
-    Any distance goes with any loss. As published: hyperbolic and squared (NeuroSEED), squared and chi_square (DSEE),
-    squared and poisson (Wei et al., 2023), euclidean and triplet (CNN-ED).
+    Any distance goes with any loss. As published: ``HyperbolicDistance`` and ``SquaredLoss`` (NeuroSEED),
+    ``SquaredEuclideanDistance`` and ``ChiSquareLoss`` (DSEE) or ``PoissonLoss`` (Wei et al., 2023), ``EuclideanDistance`` and
+    ``TripletLoss`` (CNN-ED).
 
     Logged: ``train/loss``, ``train/encoder_loss``, ``train/nwa_loss``; and ``rmse``, ``rmse_homologous``, ``r2``,
     ``spearman`` under ``val/`` and ``test/``.
@@ -68,14 +68,9 @@ class EditDistanceModel(NWAMixin, LightningModule):
         schedule: What follows the linear warm-up: half a cosine down to 0, which needs a run with an end, or the paper's 1/sqrt.
         warmup: Fraction of all steps spent on the warm-up; in a run without a known end, of 10,000 steps.
         homologous: K, the most edits between homologous sequences, for ``rmse_homologous``.
-        distance: Of the embeddings, as a fraction of the length: see ``nwa_lightning.distances``.
-        loss: squared or absolute error as a fraction of the length, chi_square or poisson regression of the edits, or
-            triplet, which is the order of a sequence's partners plus the absolute error: see
-            ``nwa_lightning.losses``.
-        radius: Of the sphere of the hyperbolic distance, to begin with. Where most sequences are unrelated, as
-            strands of DNA storage, one near 1, such as 0.98, lowers the error by far.
-        power: Of the hyperbolic distance, which it bends towards edit distance; 1 is the published one, and null is what suits
-            the dimension: 1 up to 32, 1.25 for 64, 1.5 from 128 on.
+        distance: Of the embeddings, as a fraction of the length; null is ``HyperbolicDistance()``. Where most sequences are
+            unrelated, as strands of DNA storage, ``HyperbolicDistance(radius=0.98)`` lowers the error by far.
+        loss: Of the predicted distances; null is ``SquaredLoss()``.
         nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from what it returns,
             ``(U, channels, S)`` or ``(U, S, channels)``, without a decoder; null draws it from the embeddings, as published.
         nwa_channels: Of these features.
@@ -100,18 +95,14 @@ class EditDistanceModel(NWAMixin, LightningModule):
         schedule: ScheduleName = "cosine",
         warmup: float = 0.1,
         homologous: int = 40,
-        distance: DistanceName = "hyperbolic",
-        loss: LossName = "squared",
-        radius: float = RADIUS,
-        power: float | None = None,
+        distance: EmbeddingDistance | None = None,
+        loss: EditDistanceLoss | None = None,
         nwa_features: str | None = None,
         nwa_channels: int = 64,
         landmarks: int | None = None,
         optimizer: OptimizerName = "muon",
     ) -> None:
         for name, value, known in (
-            ("distance", distance, DISTANCES),
-            ("loss", loss, get_args(LossName)),
             ("schedule", schedule, get_args(ScheduleName)),
             ("optimizer", optimizer, get_args(OptimizerName)),
         ):
@@ -123,8 +114,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         if not 0 <= warmup <= 1:
             raise InputError(f"warmup: expected a fraction from 0 to 1, found {warmup}; give one such as 0.1")
         encoder = as_encoder(encoder)
-        power = suitable_power(encoder.embedding_dim) if power is None else power
-        hyperbolic = HyperbolicDistance(radius, power)  # also where it is not used, to check the two numbers
+        distance = HyperbolicDistance() if distance is None else as_part(distance, EmbeddingDistance, "distance")
+        loss = SquaredLoss() if loss is None else as_part(loss, EditDistanceLoss, "loss")
         super().__init__(
             nwa_embedding_dim=encoder.embedding_dim if nwa_features is None else nwa_channels,
             nwa_max_length=encoder.max_length,
@@ -134,13 +125,16 @@ class EditDistanceModel(NWAMixin, LightningModule):
             nwa_head_options=nwa_head_options,
             nwa_features=nwa_features,
         )
-        self.save_hyperparameters(ignore="encoder")  # a module has no place among plain hyper-parameters
-        if "_instantiator" in self.hparams:  # the command line gives the encoder as a class path and arguments instead
+        # Modules have no place among plain hyper-parameters.
+        self.save_hyperparameters(ignore=["encoder", "distance", "loss"])
+        if "_instantiator" in self.hparams:  # the command line gives them as class paths and arguments instead
             self.save_hyperparameters()
         else:
-            self.save_hyperparameters({"encoder": encoder.spec if isinstance(encoder, Encoder) else None})
+            # Without a spec its name stands there: what is loaded must not fall back on the default.
+            parts = {"distance": distance.spec or type(distance).__name__, "loss": loss.spec or type(loss).__name__}
+            self.save_hyperparameters({"encoder": encoder.spec if isinstance(encoder, Encoder) else None, **parts})
         self.encoder = encoder if landmarks is None else LandmarkEncoder(encoder, landmarks)
-        self.distance = hyperbolic if distance == "hyperbolic" else DISTANCES[distance]()
+        self.distance = distance
         self.loss = loss
         self.length = encoder.max_length
         self.lr = lr
@@ -200,28 +194,16 @@ class EditDistanceModel(NWAMixin, LightningModule):
             rank_zero_warn(
                 f"Half of the first edit distances are {low:.0f} to {high:.0f}, as of unrelated sequences. "
                 f"From a radius of {self.distance.radius:.2f} the error on such may be worse than a constant's; set the radius "
-                f"to 0.98 (--model.radius 0.98)."
+                f"to 0.98 (--model.distance.radius 0.98)."
             )
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""
         embeddings, mapped = self._encode_for_map(batch.tokens)
-        encoder_loss = self._encoder_loss(self._distance(embeddings, batch.pairs), batch)
+        encoder_loss: Tensor = self.loss(self._distance(embeddings, batch.pairs), batch, self.length)
         loss: Tensor = encoder_loss + self.nwa_loss(mapped, batch, encoder_loss)
         self._log_losses(encoder_loss.detach(), loss.detach(), len(batch.pairs))
         return loss
-
-    def _encoder_loss(self, predicted: Tensor, batch: PairBatch) -> Tensor:
-        """The loss of ``(P,)`` predicted distances, in units of the length."""
-        if self.loss == "absolute":
-            return absolute_loss(predicted, batch.distance, self.length)
-        if self.loss == "chi_square":
-            return chi_square_loss(self.length * predicted, batch.distance)
-        if self.loss == "poisson":
-            return poisson_loss(self.length * predicted, batch.distance)
-        if self.loss == "triplet":
-            return triplet_loss(predicted, batch.distance, batch.pairs, self.length)
-        return edit_distance_loss(predicted, batch.distance, self.length)
 
     # Lightning's logging cannot be traced by torch.compile.
     @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -13,13 +13,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from nwa_lightning.encoders.base import Encoder
-from nwa_lightning.encoders.build import build_encoder, import_class, one_line
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.checkpoint import read_checkpoint
-from nwa_lightning.models.distances import DISTANCES
+from nwa_lightning.models.distances import EmbeddingDistance, HyperbolicDistance
 from nwa_lightning.models.edit_distance import EditDistanceModel
+from nwa_lightning.parts import Part, as_part, build_part, import_class, one_line
 from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS, Alphabet
 
 WEIGHTS: Final = "encoder.safetensors"
@@ -81,8 +81,8 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
         encoder = _trained_encoder(spec, weights, checkpoint)
         config |= _description(encoder, spec, _letters(encoder.vocabulary, trained_on))
         if _is_edit_distance_model(hyper_parameters, state, checkpoint):
-            name = hyper_parameters.get("distance", "hyperbolic")
-            config["distance"] = _describe_distance(name, _below("distance", state), encoder.max_length, checkpoint)
+            spec = hyper_parameters.get("distance")
+            config["distance"] = _describe_distance(spec, _below("distance", state), encoder, checkpoint)
         try:
             files[PROGRAM] = _program(encoder)
         except Exception as error:  # torch.export raises what tracing somebody's forward leads to
@@ -178,22 +178,27 @@ def _below(module: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _trained_encoder(spec: dict[str, Any], weights: dict[str, Tensor], source: Path) -> Encoder:
-    encoder = build_encoder(spec, source)
+    encoder = build_part(spec, Encoder, source)
+    _load(encoder, weights, source)
+    return encoder.eval()
+
+
+def _load(part: Part, weights: dict[str, Tensor], source: Path) -> None:
     try:
-        encoder.load_state_dict(weights)
+        part.load_state_dict(weights)
     except RuntimeError as error:
+        class_path = f"{type(part).__module__}.{type(part).__qualname__}"
         raise InputError(
-            f"{source}: expected weights of {spec['class_path']}, found others ({one_line(error)}); use the version of the "
+            f"{source}: expected weights of {class_path}, found others ({one_line(error)}); use the version of the "
             f"class that was trained"
         ) from None
-    return encoder.eval()
 
 
 def _is_edit_distance_model(hyper_parameters: dict[str, Any], state: dict[str, Tensor], source: Path) -> bool:
     """Whether the model has one of our distances; a model that was made in Python does not say its class."""
     class_path = hyper_parameters.get("_class_path")
     if class_path is None:
-        return str(hyper_parameters.get("distance")) in DISTANCES and "distance.scale" in state
+        return "distance" in hyper_parameters and "distance.scale" in state
     return issubclass(import_class(str(class_path), source), EditDistanceModel)
 
 
@@ -212,16 +217,12 @@ def _codes_of(alphabets: list[Alphabet]) -> dict[str, int]:
     return {letter: code for each in alphabets for code, letter in enumerate(each.letters, FIRST_LETTER)}
 
 
-def _describe_distance(name: str, state: dict[str, Tensor], length: int, source: Path) -> dict[str, Any]:
+def _describe_distance(spec: Any, state: dict[str, Tensor], encoder: Encoder, source: Path) -> dict[str, Any]:
     """Name, formula and learnt numbers."""
-    if name not in DISTANCES:
-        raise InputError(
-            f"{source}: expected one of the distances {', '.join(DISTANCES)}, found {name!r}; use the version that was "
-            f"trained"
-        )
-    distance = DISTANCES[name]()
-    distance.load_state_dict(state)
-    return {"name": name, **distance.numbers(), "length": length, "predicted_edits": distance.formula}
+    distance = HyperbolicDistance() if spec is None else as_part(spec, EmbeddingDistance, f"{source}: distance")
+    _load(distance, state, source)
+    name, numbers = type(distance).__name__, distance.numbers(encoder.embedding_dim)
+    return {"name": name, **numbers, "length": encoder.max_length, "predicted_edits": distance.formula}
 
 
 def _program(encoder: Encoder) -> bytes:

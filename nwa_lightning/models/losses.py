@@ -3,17 +3,76 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-#: Names by which the command line knows the losses.
-LossName = Literal["squared", "absolute", "chi_square", "poisson", "triplet"]
+from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.parts import Part
 
 #: Predicted distance, in edits, below which the logarithm is replaced by its tangent.
 _SMALLEST = 0.1
+
+
+class EditDistanceLoss(Part):
+    """A loss of predicted distances.
+
+    A loss of your own is a subclass with ``forward``.
+    """
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            predicted: ``(P,)`` vector distances of the pairs, in units of ``length`` edits.
+            batch: With ``(P,)`` edit distances of the pairs, in edits.
+            length: n, bases of the longest sequence.
+
+        Returns:
+            A scalar; 0 for no pairs.
+        """
+        raise NotImplementedError
+
+
+class SquaredLoss(EditDistanceLoss):
+    """Squared error as a fraction of the length: NeuroSEED. See ``edit_distance_loss``."""
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+        """See ``EditDistanceLoss``."""
+        return edit_distance_loss(predicted, batch.distance, length)
+
+
+class AbsoluteLoss(EditDistanceLoss):
+    """Absolute error as a fraction of the length. See ``absolute_loss``."""
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+        """See ``EditDistanceLoss``."""
+        return absolute_loss(predicted, batch.distance, length)
+
+
+class ChiSquareLoss(EditDistanceLoss):
+    """Chi-square regression of the edits: DSEE. See ``chi_square_loss``."""
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+        """See ``EditDistanceLoss``."""
+        return chi_square_loss(length * predicted, batch.distance)
+
+
+class PoissonLoss(EditDistanceLoss):
+    """Poisson regression of the edits: Wei et al., 2023. See ``poisson_loss``."""
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+        """See ``EditDistanceLoss``."""
+        return poisson_loss(length * predicted, batch.distance)
+
+
+class TripletLoss(EditDistanceLoss):
+    """Order of a sequence's partners plus the absolute error: CNN-ED. See ``triplet_loss``."""
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+        """See ``EditDistanceLoss``."""
+        return triplet_loss(predicted, batch.distance, batch.pairs, length)
 
 
 def edit_distance_loss(predicted: Tensor, distance: Tensor, length: int) -> Tensor:

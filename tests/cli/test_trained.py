@@ -138,7 +138,11 @@ def test_reads_that_were_trained_on_are_counted(folder, capsys):
         ("fit", ["--data.data=half.txt"], r"half.txt: 60 distinct reads, 120 when"),
         ("fit", ["--data.match=2"], r"--data.match: expected 1, .* found 2"),
         ("test", ["--model.encoder.layers=3"], r"--model.encoder.layers: expected 2, .* found 3"),
-        ("test", ["--model.distance=euclidean"], r"--model.distance: expected hyperbolic, .* found euclidean"),
+        (
+            "test",
+            ["--model.distance=EuclideanDistance"],
+            r"--model.distance: expected .*HyperbolicDistance, .* found .*EuclideanDistance",
+        ),
         (
             "predict",
             ["--model.encoder=GRUEncoder", "--model.encoder.max_length=32"],

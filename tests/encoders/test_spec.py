@@ -23,7 +23,8 @@ from nwa_lightning import (
     NeuroSEEDTransformer,
     ResidualCNN,
 )
-from nwa_lightning.encoders.build import as_encoder, build_encoder
+from nwa_lightning.encoders.build import as_encoder
+from nwa_lightning.parts import build_part
 
 
 class Wrapped(Encoder):
@@ -66,7 +67,7 @@ def test_an_encoder_is_built_again_as_it_was(kind, args, options):
     assert spec["class_path"] == f"{kind.__module__}.{kind.__name__}"
     assert list(spec["init_args"]) == list(inspect.signature(kind.__init__).parameters)[1:]
     assert spec["init_args"].items() >= {"max_length": 40, **options}.items()
-    again = build_encoder(spec, "here")
+    again = build_part(spec, Encoder, "here")
     assert type(again) is kind
     assert again.spec == spec
     again.load_state_dict(encoder.state_dict())
@@ -82,7 +83,7 @@ def test_arguments_of_every_kind():
         "depth": {"a": None},
     }
     assert type(encoder.spec["init_args"]["inner"]["init_args"]["max_length"]) is int
-    again = build_encoder(encoder.spec, "here")
+    again = build_part(encoder.spec, Encoder, "here")
     assert type(again.inner) is NeuroSEEDCNN
     assert again.rest == ((), nn.ReLU, [0.5], {"depth": {"a": None}})
     encoder.spec["init_args"].clear()
@@ -137,7 +138,7 @@ def test_a_copy_knows_how_the_original_was_built(copied):
 )
 def test_specs_that_cannot_be_built(spec, message):
     with pytest.raises(InputError, match=message) as error:
-        build_encoder(spec, "here")
+        build_part(spec, Encoder, "here")
     assert len(str(error.value).splitlines()) == 1
 
 

@@ -8,7 +8,6 @@ from scipy.spatial.distance import cdist
 
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.distances import (
-    DISTANCES,
     RADIUS,
     CosineDistance,
     EuclideanDistance,
@@ -24,6 +23,8 @@ from nwa_lightning.models.functional import (
     manhattan_distance,
     squared_euclidean_distance,
 )
+
+DISTANCES = [HyperbolicDistance, EuclideanDistance, SquaredEuclideanDistance, CosineDistance, ManhattanDistance]
 
 FUNCTIONS = {
     "euclidean": euclidean_distance,
@@ -105,7 +106,7 @@ def test_exact_for_near_points():
 
 
 def test_the_sphere_has_a_learnt_radius_and_only_directions_count():
-    module = HyperbolicDistance()
+    module = HyperbolicDistance()  # of 4 dimensions: a power of 1
     first, second = torch.randn(2, 6, 4)
     radius = 1 / (1 + math.exp(-module.radius_logit.item()))
     expected = hyperbolic_distance(
@@ -121,7 +122,7 @@ def test_the_sphere_has_a_learnt_radius_and_only_directions_count():
         assert 0 <= module.radius <= 1
 
 
-@pytest.mark.parametrize("kind", DISTANCES.values())
+@pytest.mark.parametrize("kind", DISTANCES)
 def test_all_pairs_equals_the_pairs_one_by_one(kind):
     torch.manual_seed(0)
     module = kind()
@@ -166,11 +167,11 @@ def test_modules_against_scipy(kind, metric, unit):
     assert [name for name, _ in module.named_parameters()] == ["scale"]
     assert module.scale == 1
     module.scale.data.fill_(-2.0)
-    assert module.numbers() == {"scale": 2.0}
+    assert module.numbers(16) == {"scale": 2.0}
     torch.testing.assert_close(module(first, second[:5]), 2 * expected.diagonal())
 
 
-@pytest.mark.parametrize("kind", DISTANCES.values())
+@pytest.mark.parametrize("kind", DISTANCES)
 def test_modules_between_equal_embeddings_and_under_autocast(kind):
     torch.manual_seed(0)
     module = kind()
@@ -192,22 +193,22 @@ def test_the_learnt_numbers_keep_their_names_and_order():
     module = HyperbolicDistance()
     assert [name for name, _ in module.named_parameters()] == ["radius_logit", "scale"]
     assert (module.radius_logit.item(), module.scale.item()) == (-2, 1)
-    assert module.numbers() == {"radius": pytest.approx(1 / (1 + math.exp(2))), "power": 1.0, "scale": 1.0}
-    assert set(HyperbolicDistance().state_dict()) == {"radius_logit", "scale", "power", "unit"}
+    assert module.numbers(32) == {"radius": pytest.approx(1 / (1 + math.exp(2))), "power": 1.0, "scale": 1.0}
+    assert set(HyperbolicDistance().state_dict()) == {"radius_logit", "scale", "_extra_state"}
 
 
 @pytest.mark.parametrize("power", [1, 1.5, 3])
 @pytest.mark.parametrize("radius", [0.01, 0.5, 0.98])
 def test_opposite_points_begin_at_one_distance_at_any_radius_and_power(radius, power):
     module = HyperbolicDistance(radius, power)
-    assert module.numbers()["radius"] == pytest.approx(radius)
+    assert module.numbers(8)["radius"] == pytest.approx(radius)
     point = torch.randn(1, 8)
     expected = 2 * math.asinh(2 * RADIUS / (1 - RADIUS**2))
     for found in (module(point, -point), module.all_pairs(point, -point)[0]):
         torch.testing.assert_close(found, torch.tensor([expected]))
     one, two = torch.randn(2, 5, 8)
     torch.testing.assert_close(module(one, two), module.all_pairs(one, two).diagonal())
-    numbers = module.numbers()
+    numbers = module.numbers(8)
     chord = (one / one.norm(dim=1, keepdim=True) - two / two.norm(dim=1, keepdim=True)).norm(dim=1)
     formula = numbers["scale"] * (2 * torch.asinh(radius * chord / (1 - radius**2))) ** power
     torch.testing.assert_close(module(one, two), formula)
@@ -237,14 +238,18 @@ def test_the_square_on_a_small_sphere_is_the_distance_of_hamming():
 
 def test_a_state_of_another_power_brings_it():
     first, second = torch.randn(2, 6, 16)
-    old, new = HyperbolicDistance(power=2), HyperbolicDistance()
-    new.load_state_dict(old.state_dict())
-    torch.testing.assert_close(new(first, second), old(first, second))
+    for options in ({"power": 2}, {"radius": 0.9}, {"radius": 0.9, "power": 1.25}, {}):
+        old, new = HyperbolicDistance(**options), HyperbolicDistance(0.5, 3)
+        new.load_state_dict(old.state_dict())
+        torch.testing.assert_close(new(first, second), old(first, second))
 
 
 @pytest.mark.parametrize(("dim", "power"), [(1, 1), (32, 1), (64, 1.25), (128, 1.5), (512, 1.5)])
 def test_the_power_goes_with_the_dimension(dim, power):
-    assert suitable_power(dim) == power
+    module = HyperbolicDistance()
+    assert module.numbers(dim)["power"] == suitable_power(dim) == power
+    first, second = torch.randn(2, 6, dim)
+    torch.testing.assert_close(module(first, second), HyperbolicDistance(power=power)(first, second))
 
 
 def test_a_point_outside_the_ball_is_far_and_not_at_distance_0():

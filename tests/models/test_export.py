@@ -17,22 +17,26 @@ from nwa_lightning import (
     EINN,
     SENSE,
     AsMac,
+    CosineDistance,
     EditDistanceModel,
+    EuclideanDistance,
     GRUEncoder,
+    HyperbolicDistance,
     InputError,
     KmerEncoder,
     LinearEncoder,
+    ManhattanDistance,
     MLPEncoder,
     NeuroSEEDCNN,
+    SquaredEuclideanDistance,
     load_encoder,
 )
 from nwa_lightning.cli.main import main
-from nwa_lightning.models.distances import DISTANCES
 from nwa_lightning.models.export import _describe_distance, _program
 
 ENCODERS = {
     "cnn": ["--model.encoder.layers=2", "--model.encoder.channels=8"],
-    "dsee": ["--model.encoder=DSEECNN", "--model.distance=squared", "--model.loss=chi_square"],
+    "dsee": ["--model.encoder=DSEECNN", "--model.distance=SquaredEuclideanDistance", "--model.loss=ChiSquareLoss"],
     "transformer": ["--model.encoder=NeuroSEEDTransformer", "--model.encoder.window=2"],
 }
 
@@ -135,7 +139,7 @@ def test_the_config_predicts_edits(exported):
     uracil = {} if "trained_on" in config else {"U": 5}
     assert config["tokens"] == {"padding": 0, "sos": 1, "letters": {"A": 2, "C": 3, "G": 4, "T": 5, **uracil}}
     found = config["distance"]
-    assert type(model.distance) is DISTANCES[found["name"]]
+    assert type(model.distance).__name__ == found["name"]
     embeddings = model.encode(random_tokens(2, 32)).detach()
     expected = model.predicted_edits(embeddings, torch.tensor([[0, 1]])).item()
     assert edits_by_hand(found, *embeddings.tolist()) == pytest.approx(expected, rel=1e-4)
@@ -143,29 +147,31 @@ def test_the_config_predicts_edits(exported):
 
 def edits_by_hand(distance, first, second):
     """What a reader of ``config.json`` would write."""
-    if distance["name"] in ("hyperbolic", "cosine"):
+    if distance["name"] in ("HyperbolicDistance", "CosineDistance"):
         first, second = ([value / math.hypot(*side) for value in side] for side in (first, second))
     differences = [one - two for one, two in zip(first, second, strict=True)]
     unit = distance["length"] * distance["scale"]
-    if distance["name"] == "hyperbolic":
+    if distance["name"] == "HyperbolicDistance":
         radius = distance["radius"]
         return unit * (2 * math.asinh(radius * math.hypot(*differences) / (1 - radius**2))) ** distance["power"]
-    if distance["name"] == "cosine":
+    if distance["name"] == "CosineDistance":
         return unit * math.hypot(*differences) ** 2 / 2
-    if distance["name"] == "manhattan":
+    if distance["name"] == "ManhattanDistance":
         return unit * sum(abs(value) for value in differences) / len(differences)
     mean = sum(value**2 for value in differences) / len(differences)
-    return unit * {"euclidean": math.sqrt(mean), "squared": mean}[distance["name"]]
+    return unit * {"EuclideanDistance": math.sqrt(mean), "SquaredEuclideanDistance": mean}[distance["name"]]
 
 
-@pytest.mark.parametrize("name", DISTANCES)
-def test_every_distance_is_described(name, tmp_path):
+@pytest.mark.parametrize(
+    "kind", [HyperbolicDistance, EuclideanDistance, SquaredEuclideanDistance, CosineDistance, ManhattanDistance]
+)
+def test_every_distance_is_described(kind, tmp_path):
     torch.manual_seed(0)
-    module = DISTANCES[name]()
+    module, encoder = kind(), NeuroSEEDCNN(150, 24)
     for parameter in module.parameters():
         parameter.data.sub_(0.3)
-    found = json.loads(json.dumps(_describe_distance(name, module.state_dict(), 150, tmp_path)))
-    assert found["name"] == name
+    found = json.loads(json.dumps(_describe_distance(module.spec, module.state_dict(), encoder, tmp_path)))
+    assert found["name"] == kind.__name__
     for number in found:
         assert number in ("name", "predicted_edits") or number in found["predicted_edits"]
     first, second = torch.randn(2, 1, 24)
@@ -255,7 +261,7 @@ def test_a_missing_checkpoint(tmp_path, capsys):
         ),
         (
             lambda content: content["hyper_parameters"].update(distance="chord"),
-            "expected one of the distances hyperbolic, euclidean, squared, cosine, manhattan, found 'chord'",
+            "distance: expected an object of a subclass of nwa_lightning.EmbeddingDistance, found 'chord'",
         ),
         (
             lambda content: content["hyper_parameters"]["encoder"]["init_args"].update(channels=4),
@@ -304,7 +310,7 @@ def trained(encoder, data, path, **options):
     ("encoder", "options"),
     [
         (NeuroSEEDCNN(32, 16, channels=8, layers=2), {}),
-        (KmerEncoder(32, None, k=2), {"distance": "euclidean", "nwa_weight": None}),  # without weights
+        (KmerEncoder(32, None, k=2), {"distance": EuclideanDistance(), "nwa_weight": None}),  # without weights
     ],
     ids=["cnn", "kmer"],
 )

@@ -9,17 +9,38 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from nwa_lightning import DSEECNN, EditDistanceModel, InputError, KmerEncoder, NeuroSEEDCNN, NWAHead, NWALoss
-from nwa_lightning.models.distances import DISTANCES, DistanceName
+from nwa_lightning import (
+    DSEECNN,
+    AbsoluteLoss,
+    ChiSquareLoss,
+    CosineDistance,
+    EditDistanceLoss,
+    EditDistanceModel,
+    EmbeddingDistance,
+    EuclideanDistance,
+    HyperbolicDistance,
+    InputError,
+    KmerEncoder,
+    ManhattanDistance,
+    NeuroSEEDCNN,
+    NWAHead,
+    NWALoss,
+    PoissonLoss,
+    SquaredEuclideanDistance,
+    SquaredLoss,
+    TripletLoss,
+)
 from nwa_lightning.models.edit_distance import OptimizerName
 from nwa_lightning.models.losses import (
-    LossName,
     absolute_loss,
     chi_square_loss,
     edit_distance_loss,
     poisson_loss,
     triplet_loss,
 )
+
+DISTANCES = [HyperbolicDistance, EuclideanDistance, SquaredEuclideanDistance, CosineDistance, ManhattanDistance]
+LOSSES = [SquaredLoss, AbsoluteLoss, ChiSquareLoss, PoissonLoss, TripletLoss]
 
 # Some tests call the training step by itself.
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
@@ -40,12 +61,12 @@ def encoder_loss(model, batch):
     """What the training step computes, without the NWA term."""
     predicted = model.predicted_edits(model.encode(batch.tokens), batch.pairs)
     return {
-        "squared": lambda: edit_distance_loss(predicted / 32, batch.distance, 32),
-        "absolute": lambda: absolute_loss(predicted / 32, batch.distance, 32),
-        "chi_square": lambda: chi_square_loss(predicted, batch.distance),
-        "poisson": lambda: poisson_loss(predicted, batch.distance),
-        "triplet": lambda: triplet_loss(predicted / 32, batch.distance, batch.pairs, 32),
-    }[model.loss]()
+        SquaredLoss: lambda: edit_distance_loss(predicted / 32, batch.distance, 32),
+        AbsoluteLoss: lambda: absolute_loss(predicted / 32, batch.distance, 32),
+        ChiSquareLoss: lambda: chi_square_loss(predicted, batch.distance),
+        PoissonLoss: lambda: poisson_loss(predicted, batch.distance),
+        TripletLoss: lambda: triplet_loss(predicted / 32, batch.distance, batch.pairs, 32),
+    }[type(model.loss)]()
 
 
 def trainer(**options):
@@ -63,17 +84,17 @@ def trainer(**options):
 @pytest.mark.parametrize(
     ("distance", "loss"),
     [
-        ("hyperbolic", "squared"),
-        ("euclidean", "absolute"),
-        ("squared", "chi_square"),
-        ("squared", "poisson"),
-        ("euclidean", "triplet"),
-        ("cosine", "squared"),
-        ("manhattan", "poisson"),
+        (HyperbolicDistance, SquaredLoss),
+        (EuclideanDistance, AbsoluteLoss),
+        (SquaredEuclideanDistance, ChiSquareLoss),
+        (SquaredEuclideanDistance, PoissonLoss),
+        (EuclideanDistance, TripletLoss),
+        (CosineDistance, SquaredLoss),
+        (ManhattanDistance, PoissonLoss),
     ],
 )
 def test_the_loss_falls(data, batch, distance, loss):
-    model = small_model(distance=distance, loss=loss, nwa_weight=1e-6 if loss == "chi_square" else None)
+    model = small_model(distance=distance(), loss=loss(), nwa_weight=1e-6 if loss is ChiSquareLoss else None)
     with torch.no_grad():
         before = encoder_loss(model, batch).item()
     trainer(max_steps=30, limit_val_batches=1, num_sanity_val_steps=0).fit(model, data)
@@ -97,9 +118,9 @@ def test_the_optimizer_steps_encoder_and_head_at_their_rates(data, optimizer):
     assert moved == {"encoder", "distance", "nwa"}
 
 
-@pytest.mark.parametrize(("distance", "loss"), list(itertools.product(get_args(DistanceName), get_args(LossName))))
+@pytest.mark.parametrize(("distance", "loss"), list(itertools.product(DISTANCES, LOSSES)))
 def test_every_distance_goes_with_every_loss(batch, distance, loss):
-    model = small_model(distance=distance, loss=loss, nwa_weight=None)
+    model = small_model(distance=distance(), loss=loss(), nwa_weight=None)
     predicted = model.predicted_edits(model.encode(batch.tokens), batch.pairs)
     assert predicted.shape == batch.distance.shape
     found = model.training_step(batch, 0)
@@ -110,17 +131,17 @@ def test_every_distance_goes_with_every_loss(batch, distance, loss):
     assert model.distance.scale.grad != 0
 
 
-@pytest.mark.parametrize("distance", get_args(DistanceName))
+@pytest.mark.parametrize("distance", DISTANCES)
 def test_the_first_predictions_are_of_the_right_order(batch, distance):
-    model = small_model(distance=distance)
+    model = small_model(distance=distance())
     predicted = model.predicted_edits(model.encode(batch.tokens), batch.pairs).mean()
     assert 0.1 < predicted / batch.distance.float().mean() < 10
 
 
-@pytest.mark.parametrize("loss", get_args(LossName))
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_pairs(batch, loss):
     empty = batch._replace(pairs=batch.pairs[:0], distance=batch.distance[:0], nw=batch.nw[:0])
-    model = small_model(distance="squared", loss=loss)
+    model = small_model(distance=SquaredEuclideanDistance(), loss=loss())
     found = model.training_step(empty, 0)
     assert found == 0
     found.backward()
@@ -129,35 +150,68 @@ def test_a_batch_without_pairs(batch, loss):
 
 def test_the_defaults_and_the_names_of_the_parameters():
     model = small_model()
-    assert (model.hparams["distance"], model.hparams["loss"]) == ("hyperbolic", "squared")
+    assert model.hparams["distance"] == HyperbolicDistance().spec
+    assert model.hparams["loss"] == SquaredLoss().spec
     assert [name for name in model.state_dict() if name.startswith("distance.")] == [
         "distance.radius_logit",
         "distance.scale",
-        "distance.power",
-        "distance.unit",
+        "distance._extra_state",
     ]
-    assert small_model(radius=0.9).distance.radius.item() == pytest.approx(0.9)
-    assert [small_model(**given).distance.power for given in ({}, {"power": 2})] == [1, 2]
-    assert EditDistanceModel(NeuroSEEDCNN(32, 128, channels=8, layers=2)).distance.power == 1.5
-    for distance in get_args(DistanceName):
-        assert type(small_model(distance=distance).distance) is DISTANCES[distance]
-
-
-def test_the_distances_have_one_set_of_names():
-    assert tuple(DISTANCES) == get_args(DistanceName)
 
 
 def test_a_checkpoint_brings_back_distance_and_loss(data, tmp_path):
-    model = small_model(distance="manhattan", loss="poisson")
+    model = small_model(distance=HyperbolicDistance(0.9, 1.25), loss=PoissonLoss())
     fitted = trainer(max_steps=1, limit_val_batches=0)
     fitted.fit(model, data)
     fitted.save_checkpoint(tmp_path / "model.ckpt")
     encoder = NeuroSEEDCNN(32, 16, channels=8, layers=2)
     found = EditDistanceModel.load_from_checkpoint(tmp_path / "model.ckpt", encoder=encoder, weights_only=True)
-    assert found.loss == "poisson"
-    assert type(found.distance) is DISTANCES["manhattan"]
+    assert type(found.loss) is PoissonLoss
+    assert (found.distance.first_radius, found.distance.power) == (0.9, 1.25)
     for name, value in model.state_dict().items():
         assert torch.equal(found.state_dict()[name], value)
+
+
+class Chord(EmbeddingDistance):
+    """A distance of one's own, with an option and no formula."""
+
+    def __init__(self, factor: float = 1.0):
+        super().__init__()
+        self.factor = factor
+
+    def _pairwise(self, first, second):
+        return self.factor * (nn.functional.normalize(first) - nn.functional.normalize(second)).norm(dim=1)
+
+
+class CubicLoss(EditDistanceLoss):
+    """A loss of one's own."""
+
+    def forward(self, predicted, batch, length):
+        return (predicted - batch.distance / length).abs().pow(3).sum() / max(1, len(predicted))
+
+
+def test_a_distance_and_a_loss_of_ones_own(data, batch, tmp_path):
+    model = small_model(distance=Chord(factor=0.5), loss=CubicLoss())
+    fitted = trainer(max_steps=2, limit_val_batches=1)
+    fitted.fit(model, data)
+    fitted.save_checkpoint(tmp_path / "model.ckpt")
+    found = EditDistanceModel.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    assert (type(found.distance), found.distance.factor, type(found.loss)) == (Chord, 0.5, CubicLoss)
+    expected = model.eval().predicted_edits(model.encode(batch.tokens), batch.pairs)
+    assert torch.equal(found.eval().predicted_edits(found.encode(batch.tokens), batch.pairs), expected)
+
+
+def test_a_distance_that_cannot_be_built_again_does_not_become_another(data, tmp_path):
+    class Gone(HyperbolicDistance):
+        pass
+
+    fitted = trainer(max_steps=1, limit_val_batches=0)
+    fitted.fit(small_model(distance=Gone()), data)
+    fitted.save_checkpoint(tmp_path / "model.ckpt")
+    with pytest.raises(InputError, match=r"distance: expected an object of a subclass .*, found 'Gone'; pass one"):
+        EditDistanceModel.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    found = EditDistanceModel.load_from_checkpoint(tmp_path / "model.ckpt", distance=Gone(), weights_only=True)
+    assert type(found.distance) is Gone
 
 
 class Local(NeuroSEEDCNN):
@@ -242,14 +296,14 @@ def test_a_cosine_wants_an_end(data):
 
 
 def test_an_encoder_without_parameters_learns_its_scale(data, batch):
-    model = EditDistanceModel(KmerEncoder(32, None, k=2), distance="euclidean", nwa_weight=None)
+    model = EditDistanceModel(KmerEncoder(32, None, k=2), distance=EuclideanDistance(), nwa_weight=None)
     before = encoder_loss(model, batch).item()
     trainer(max_steps=30, limit_val_batches=1, num_sanity_val_steps=0).fit(model, data)
     assert encoder_loss(model, batch).item() < before
 
 
 def test_the_set_up_of_dsee(batch):
-    model = EditDistanceModel(DSEECNN(32), distance="squared", loss="chi_square", nwa_weight=1e-6)
+    model = EditDistanceModel(DSEECNN(32), distance=SquaredEuclideanDistance(), loss=ChiSquareLoss(), nwa_weight=1e-6)
     model.training_step(batch, 0).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad.isfinite().all(), name
@@ -258,9 +312,16 @@ def test_the_set_up_of_dsee(batch):
 BAD_ARGUMENTS = [
     (
         {"distance": "chord"},
-        "distance: expected one of hyperbolic, euclidean, squared, cosine, manhattan, found 'chord'",
+        "distance: expected an object of a subclass of nwa_lightning.EmbeddingDistance, found 'chord'; pass one",
     ),
-    ({"loss": "mse"}, "loss: expected one of squared, absolute, chi_square, poisson, triplet, found 'mse'; name one"),
+    (
+        {"loss": nn.MSELoss()},
+        "loss: expected an object of a subclass of nwa_lightning.EditDistanceLoss, found MSELoss;",
+    ),
+    (
+        {"loss": {"class_path": "torch.nn.MSELoss"}},
+        "loss: expected a subclass of nwa_lightning.EditDistanceLoss, found",
+    ),
     ({"optimizer": "sgd"}, "optimizer: expected one of muon, radam, found 'sgd'; name one of them"),
     ({"schedule": "linear"}, "schedule: expected one of cosine, inverse_sqrt, found 'linear'; name one of them"),
     *(
@@ -274,12 +335,6 @@ BAD_ARGUMENTS = [
     ({"nwa_every": 0}, "nwa_every: expected at least 1, found 0"),
     ({"nwa_every": 1.5}, "nwa_every: expected a whole number, found 1.5"),
     ({"nwa_channels": 0}, "nwa_channels: expected at least 1, found 0"),
-    *(({"radius": value}, f"radius: expected a number between 0 and 1, found {value}") for value in (0, 1, math.nan)),
-    *(
-        ({"power": value}, f"power: expected a number of at least 1, found {value}")
-        for value in (0, math.nan, math.inf)
-    ),
-    ({"radius": math.nan, "distance": "euclidean"}, "radius: expected a number between 0 and 1, found nan"),
 ]
 
 
@@ -328,7 +383,7 @@ def test_any_dimension_will_do(batch, embedding_dim):
 def test_sequences_that_have_nothing_in_common_want_a_large_sphere(batch, edits, radius, warned):
     torch.manual_seed(0)
     batch = batch._replace(distance=torch.randint(*edits, (len(batch.pairs),)))
-    model = small_model(radius=radius)
+    model = small_model(distance=HyperbolicDistance(radius))
     model.on_train_batch_start(batch._replace(pairs=batch.pairs[:0], distance=batch.distance[:0]), 0)
     model.on_train_batch_start(batch, 1)
     with pytest.warns(UserWarning, match=r"distances are 8\d to 8\d, .* 0.98") if warned else nullcontext():
