@@ -1,4 +1,4 @@
-r"""Other targets for the maps of an encoder's features. What they are worth: ../results/what_pays.md.
+r"""Other targets for the maps of an encoder's features. What they are worth: docs/results/what_pays.md.
 
 A model for ``nwa fit`` and for ``reproduce.py``; run from this folder, so that it is found::
 

@@ -106,7 +106,7 @@ def pair_batch(
 
     Example:
         >>> pair_batch(["ACGT", "AGT", "AC"]).distance.tolist()
-        [1, 2, 3]
+        [1, 2, 2]
     """
     if nwa_batch_size < 0:
         raise InputError(f"nwa_batch_size: expected at least 0, found {nwa_batch_size}")

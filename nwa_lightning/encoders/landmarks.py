@@ -14,7 +14,7 @@ from nwa_lightning.sequences.alphabet import DNA
 class LandmarkEncoder(Encoder):
     """What an encoder says of a sequence, plus what its edit distances to landmarks say: a linear and a hidden layer of them.
 
-    It takes a quarter to half of the error off every encoder that was tried, at equal seconds: ``docs/landmarks.md``.
+    It takes a quarter to half of the error off every encoder that was tried, at equal seconds: ``docs/guides/landmarks.md``.
 
     Args:
         encoder: Any module from tokens to embeddings; null leaves the landmarks alone.

@@ -14,7 +14,7 @@ class ResidualCNN(Encoder):
     """One-hot letters; a wide convolution that skips positions; residual blocks, halved between stages; one linear layer.
 
     The first convolution leaves a quarter of the positions, so that the blocks, which see 64 channels, are cheap. Features
-    lie channels-last, which convolutions on the CPU are fastest with. ``examples/results/what_pays.md`` compares it with the
+    lie channels-last, which convolutions on the CPU are fastest with. ``docs/results/what_pays.md`` compares it with the
     published CNN.
 
     Args:

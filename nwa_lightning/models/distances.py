@@ -147,7 +147,7 @@ class HyperbolicDistance(EmbeddingDistance):
 def suitable_power(dim: int) -> float:
     """Power of the hyperbolic distance for embeddings of so many dimensions: 1 up to 32, 1.25 for 64, 1.5 from 128 on.
 
-    These had the lowest error on related reads of 150 bases: ``examples/results/what_pays.md``.
+    These had the lowest error on related reads of 150 bases: ``docs/results/what_pays.md``.
     """
     return min(1.5, max(1.0, 1 + math.log2(dim / 32) / 4))
 

@@ -34,8 +34,8 @@ def read_pretrained(name: str) -> dict[str, Any]:
 def load_pretrained(name: str) -> EditDistanceModel:
     """A trained model, in evaluation mode on the CPU.
 
-    ``human16s-v4`` embeds 150 bases of the V4 region of 16S rRNA. ``docs/landmarks.md`` says how good it is on reads it has never
-    seen; for other regions, or reads that start elsewhere, train your own.
+    ``human16s-v4`` embeds 150 bases of the V4 region of 16S rRNA. ``docs/guides/landmarks.md`` says how good it is on reads that
+    it has never seen; for other regions, or reads that start elsewhere, train your own.
 
     Args:
         name: One of ``PRETRAINED``.

@@ -59,12 +59,6 @@ def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 120
 
 
-def test_links_of_the_pages_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
-
-
 def test_the_study_of_labels_resumes(tmp_path):
     out = tmp_path / "labels.csv"
     command = [EXAMPLES / "study" / "labels.py", "--fast", "--seconds", "0.5", "--out", out]

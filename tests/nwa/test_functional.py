@@ -1,5 +1,3 @@
-import doctest
-import importlib
 import math
 
 import numpy as np
@@ -117,11 +115,3 @@ def test_bad_arguments():
         row_jsd(logits, scores, temperature=0)
     with pytest.raises(ValueError, match=r"positive but got -1"):
         nw_target(scores, temperature=-1)
-
-
-@pytest.mark.parametrize("module", ["nwa.functional", "models.losses", "models.functional"])
-def test_docstring_examples(module):
-    found = importlib.import_module(f"nwa_lightning.{module}")
-    outcome = doctest.testmod(found, extraglobs={"torch": torch})
-    assert outcome.attempted > 0
-    assert outcome.failed == 0
