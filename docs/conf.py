@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "nwa_lightning"
-author = "the nwa_lightning developers"
+author = copyright = "the nwa_lightning developers"
 release = version = installed_version("nwa-lightning")
 
 extensions = [
@@ -15,7 +15,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
-    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
     "sphinx_copybutton",
     "error_page",
 ]
@@ -35,4 +35,5 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"nwa_lightning {release}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]

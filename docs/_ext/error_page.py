@@ -24,7 +24,7 @@ def messages() -> list[Message]:
     """Every message of the package, by module."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        where = path.relative_to(PACKAGE.parent).as_posix()
+        where = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for text in _raised(ast.parse(path.read_text())):
             problem, _, remedy = text.partition("; ")
             found.append(Message(problem, remedy, where))
