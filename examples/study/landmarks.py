@@ -12,6 +12,7 @@ what is changed about it, joined by ``+``::
     vx          as v, and another quarter of each batch prefixes of random lengths
     b128        128 sequences a batch, and 32 times as many pairs
     p1.75       power of the hyperbolic distance
+    r0.98       first radius of its sphere
     m256        dimension of the embeddings, instead of 128
 
 A run has as many steps as fill its CPU seconds, which are taken over 60 steps first; labels and features are part of them.
@@ -98,6 +99,8 @@ def options_of(row: str) -> list[str]:
             found += [f"--data.batch_size={number}", f"--data.pairs={32 * int(number)}"]
         elif letter == "p":
             found.append(f"--model.distance.power={number}")
+        elif letter == "r":
+            found.append(f"--model.distance.radius={number}")
         elif letter == "m":
             found.append(f"--model.encoder.embedding_dim={number}")
         else:
