@@ -1,4 +1,4 @@
-"""A classifier with labels, tokens of its own and matrices made by the loader: python examples/classifier.py.
+"""A classifier with labels, its own tokens and matrices made by the loader: python examples/classifier.py.
 
 Two lines add NWA; they are marked.
 """
@@ -18,7 +18,7 @@ STRANDS = 100
 
 
 def collate(samples):
-    """Tokens of a tokenizer that knows nothing of this package, and labels."""
+    """Tokens of a tokenizer that does not know this package, and labels."""
     tokens = [torch.tensor([10 + 7 * "ACGT".index(letter) for letter in read]) for read, _ in samples]
     return {"ids": pad_sequence(tokens, batch_first=True), "label": torch.tensor([label for _, label in samples])}
 
@@ -29,7 +29,7 @@ def reads_of(samples):
 
 
 class Classifier(LightningModule):
-    """Tells from which strand of DNA storage a noisy read comes."""
+    """Finds the DNA-storage strand that a noisy read comes from."""
 
     def __init__(self, dim: int = 64) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An ordinary siamese model: alone, as a subclass with NWA, and untouched with the callback; the last two do the same.
+"""An ordinary siamese model: alone, as a subclass with NWA, and unchanged with the callback; the last two do the same.
 
 Run it with ``python examples/existing_model.py --steps 500``.
 """
@@ -13,7 +13,7 @@ from nwa_lightning import NWACallback, NWADataModule, NWAMixin
 
 
 class Siamese(LightningModule):
-    """Embeds both sequences of every pair; it knows nothing of NWA."""
+    """Embeds both sequences of every pair; it does not know NWA."""
 
     def __init__(self, max_length: int = 150, dim: int = 64, lr: float = 1e-3) -> None:
         super().__init__()

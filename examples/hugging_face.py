@@ -1,7 +1,7 @@
-"""A BERT with its own tokenizer and dict batches, frozen in part, that learns labels: python examples/hugging_face.py.
+"""A partly frozen BERT with its own tokenizer and dict batches learns labels: python examples/hugging_face.py.
 
-It is built from a configuration, so nothing is downloaded. One argument of the trainer adds NWA, by the pooled embedding, or with
-``--features`` by the states of the tokens; it is marked.
+It is built from a configuration, so nothing is downloaded. One argument of the trainer, which is marked, adds NWA: on the pooled
+embedding, or with ``--features`` on the states of the tokens.
 """
 
 import argparse
@@ -22,14 +22,14 @@ TOKENIZER = PreTrainedTokenizerFast(tokenizer_object=SPLIT, pad_token="[PAD]", s
 
 
 def collate(samples):
-    """What a tokenizer gives, the labels, and the strings."""
+    """The output of the tokenizer, the labels, and the strings."""
     reads, labels = zip(*samples, strict=True)
     batch = TOKENIZER([f"[SEP]{read}" for read in reads], padding=True, return_tensors="pt")
     return {"inputs": {**batch, "labels": torch.tensor(labels)}, "reads": reads}
 
 
 class Fine(LightningModule):
-    """Fine-tunes all but the letters and the first layer."""
+    """Fine-tunes all layers except the embeddings of the letters and the first layer."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Edit distances to landmarks beside somebody's encoder, in a plain PyTorch loop: python examples/landmarks.py.
+"""Edit distances to landmarks in addition to your own encoder, in a plain PyTorch loop: python examples/landmarks.py.
 
 Two lines add them; they are marked.
 """
@@ -26,7 +26,7 @@ class Encoder(nn.Module):
 
 
 def error_of(encoder: nn.Module, train: Sequences, test: Sequences, steps: int) -> float:
-    """Teach an encoder edit distance as Euclidean distance; RMSE of test reads in percent of their length."""
+    """Train the Euclidean distance of embeddings as the edit distance; RMSE of test reads in percent of their length."""
     optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-3)
     for step in range(steps + 1):
         rows = torch.randperm(len(train))[:32].numpy()

@@ -23,7 +23,7 @@ class LastState(nn.GRU):
 
 
 class Siamese(LightningModule):
-    """Embeds both reads of every pair; it knows nothing of NWA."""
+    """Embeds both reads of every pair; it does not know NWA."""
 
     def __init__(self, dim: int = 48) -> None:
         super().__init__()

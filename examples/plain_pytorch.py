@@ -1,4 +1,4 @@
-"""A plain PyTorch loop with a contrastive loss and somebody's own loader of strings: python examples/plain_pytorch.py.
+"""A plain PyTorch loop with a contrastive loss and your own loader of strings: python examples/plain_pytorch.py.
 
 Three lines add NWA; they are marked.
 """
@@ -27,7 +27,7 @@ class Encoder(nn.Module):
 
 
 def damaged(read: str) -> str:
-    """The read with a tenth of its letters drawn anew."""
+    """The read with a tenth of its letters drawn again."""
     drawn = zip(read, torch.rand(len(read)), torch.randint(4, (len(read),)), strict=True)
     return "".join("ACGT"[other] if chance < 0.1 else letter for letter, chance, other in drawn)
 

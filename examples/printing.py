@@ -1,10 +1,10 @@
-"""A callback that prints the Needleman-Wunsch divergence while a model trains, for the scripts beside it."""
+"""A callback that prints the Needleman-Wunsch divergence during training, for the scripts in this folder."""
 
 from lightning.pytorch import Callback
 
 
 class PrintDivergence(Callback):
-    """Prints L_nw at the first step, at the last, and ten times between."""
+    """Prints L_nw at the first step, at the last step, and ten times in between."""
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         step = trainer.global_step

@@ -1,4 +1,4 @@
-"""A triplet model with dict batches and three calls of its encoder a step: python examples/triplet.py.
+"""A triplet model with dict batches and three calls of its encoder per step: python examples/triplet.py.
 
 One argument of the trainer adds NWA; it is marked.
 """
@@ -16,7 +16,7 @@ from nwa_lightning import NWACallback, load_sequences, pair_batch
 
 
 class Triplets(Dataset):
-    """Copies of one strand of DNA storage, and one of another."""
+    """Two copies of one DNA-storage strand, and a copy of another strand."""
 
     def __init__(self):
         self.reads = load_sequences("storage:2000x100").to_strings()  # ten copies of each strand

@@ -1,4 +1,4 @@
-"""A model of one's own that calls ``nwa_loss`` in its step: python examples/write_a_model.py --steps 200."""
+"""Your own model, which calls ``nwa_loss`` in its step: python examples/write_a_model.py --steps 200."""
 
 import argparse
 
@@ -10,7 +10,7 @@ from nwa_lightning import NWADataModule, NWAMixin
 
 
 class Mine(NWAMixin, LightningModule):
-    """A linear embedding; its Euclidean distance stands for the edit distance over the length."""
+    """A linear embedding, whose Euclidean distance predicts the edit distance over the length."""
 
     def __init__(self, max_length, embedding_dim=64):
         super().__init__(nwa_embedding_dim=embedding_dim, nwa_max_length=max_length, nwa_weight=1e-5)

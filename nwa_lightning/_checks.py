@@ -24,7 +24,7 @@ def row_pairs(name: str, values: ArrayLike, of: str, count: int) -> NDArray[np.i
 
 
 def integers(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Contiguous, aligned int64, of a shape in which -1 is any number."""
+    """Contiguous, aligned int64 values of a shape in which -1 stands for any number."""
     array = np.asarray(values)
     if array.shape == (0,) and shape[0] < 1:
         return np.empty((0, *shape[1:]), dtype=np.int64)  # an empty list has neither columns nor a type
@@ -36,7 +36,7 @@ def integers(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np
 
 
 def describe(value: object) -> str:
-    """What a value is, for an error."""
+    """A description of a value, for an error."""
     if not isinstance(value, np.ndarray):
         return type(value).__name__
     flags = [] if value.flags.c_contiguous else ["not C-contiguous"]

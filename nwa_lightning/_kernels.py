@@ -19,16 +19,16 @@ __all__ = ["compiled", "parallel_slices"]
 
 
 def parallel_slices(work: Callable[[slice], None], count: int, *, threads: int, group: int = 1) -> None:
-    """Do ``work`` on consecutive slices of ``count`` items, one slice a thread, the caller's own among them.
+    """Do ``work`` on consecutive slices of ``count`` items, one slice per thread, including the calling thread.
 
     Args:
-        work: Called with a slice; gives up the interpreter lock where it matters.
+        work: Called with a slice; releases the interpreter lock where it matters.
         count: Number of items.
-        threads: At least 1.
-        group: Slices begin at multiples of it.
+        threads: Number of threads, at least 1.
+        group: Slices begin at multiples of this number.
 
     Raises:
-        Exception: What ``work`` raised, after all slices have ended.
+        Exception: The exception that ``work`` raised, after all slices have ended.
     """
     groups = -(-count // group)
     edges = [groups * part // threads * group for part in range(threads)] + [count]

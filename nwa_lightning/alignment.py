@@ -26,7 +26,7 @@ Kind = Literal["prefix", "best_through"]
 
 _KINDS: Final = ("prefix", "best_through")
 _INT16: Final = np.iinfo(np.int16)
-_GROUP: Final = 16  # pairs that the widest kernel does at once; slices of another size would leave lanes empty
+_GROUP: Final = 16  # pairs that the widest kernel handles at once; slices of another size would leave lanes empty
 
 
 class Scores(NamedTuple):
@@ -43,7 +43,7 @@ PUBLISHED_SCORES = Scores()
 def nw_matrix(
     a: str, b: str, *, match: int = 1, mismatch: int = -1, gap: int = -1, kind: Kind = "prefix"
 ) -> NDArray[np.int16]:
-    """The NW matrix of two sequences; upper and lower case are alike.
+    """The NW matrix of two sequences; upper and lower case are equivalent.
 
     Args:
         a: The sequence of the rows, in ASCII letters.
@@ -57,7 +57,7 @@ def nw_matrix(
         ``(len(a) + 1, len(b) + 1)`` scores.
 
     Raises:
-        InputError: For a character beyond ASCII, or where a score could leave int16.
+        InputError: For a character beyond ASCII, or if a score could leave int16.
 
     Example:
         >>> nw_matrix("AC", "A").tolist()
@@ -87,7 +87,7 @@ def nw_matrices(
     """The NW matrices of pairs of sequences, one matrix after another.
 
     Args:
-        codes: ``(U, n)`` uint8, one sequence a row; what lies after a sequence's length is not read.
+        codes: ``(U, n)`` uint8, one sequence per row; codes beyond a sequence's length are not read.
         lengths: ``(U,)`` letters of each sequence, at most ``n``.
         pairs: ``(P, 2)`` rows of ``codes``: first (rows of the matrix), second (columns).
         match: Score of two equal codes.
@@ -96,14 +96,14 @@ def nw_matrices(
             distance.
         kind: ``"prefix"`` for the matrix itself; ``"best_through"`` for the score of the best alignment of the two whole
             sequences that goes through the cell: the matrix plus that of the suffixes. Its maximum is the optimal score.
-        out: ``(P, n + 1, n + 1)`` int16 array to write to and return, which saves the time of getting fresh memory.
+        out: ``(P, n + 1, n + 1)`` int16 array to write to and return, which saves the time of allocating memory.
         threads: Threads that share the pairs. The result does not depend on it.
 
     Returns:
         ``(P, n + 1, n + 1)`` scores; 0 outside of a pair's own ``(n1 + 1, n2 + 1)`` cells.
 
     Raises:
-        InputError: For a wrong shape, type, index, length or option, or where a score could leave int16.
+        InputError: For a wrong shape, type, index, length or option, or if a score could leave int16.
     """
     letters = padded_lengths(codes, lengths)
     rows = row_pairs("pairs", pairs, "codes", len(codes))
@@ -119,7 +119,7 @@ def nw_matrices(
 
     if longest == 0:
         match = mismatch = gap = 0  # any score passes the check; none is used
-    # A substitution below two gaps is never taken, and so clipped it fits the kernel's integers.
+    # A substitution that scores below two gaps is never taken. So scores are clipped there, to fit the kernel's integers.
     scores = max(match, 2 * gap), max(mismatch, 2 * gap), gap
     inputs, result = np.ascontiguousarray(codes), out
 
@@ -133,9 +133,10 @@ def nw_matrices(
 def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind = "prefix") -> None:
     """Make sure that no score of sequences of up to ``length`` letters leaves int16.
 
-    The bounds are exact: some pair of sequences that long reaches them. The highest score is that of nothing, of all
-    gaps or of all substitutions at the better score. The lowest of ``"prefix"`` is that of nothing, of a border's last
-    cell or of the last cell where every substitution has the worse score; of ``"best_through"``, of nothing or all gaps.
+    The bounds are exact: some pair of sequences of this length reaches them. The highest score is that of an empty
+    alignment, of all gaps, or of all substitutions at the better score. The lowest score of ``"prefix"`` is that of an empty
+    alignment, of a border's last cell, or of the last cell if every substitution has the worse score. The lowest score of
+    ``"best_through"`` is that of an empty alignment or of all gaps.
 
     Args:
         length: Letters of the longest sequence.
@@ -145,7 +146,7 @@ def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind
         kind: As in ``nw_matrices``.
 
     Raises:
-        InputError: Where a score could leave int16, or for scores that are not integers.
+        InputError: If a score could leave int16, or is not an integer.
     """
     if kind not in _KINDS:
         raise InputError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
@@ -167,19 +168,19 @@ def optimal_path(
 ) -> NDArray[np.int64]:
     """The cells that an optimal alignment goes through, traced back from the last one.
 
-    Where several alignments are optimal, each step back takes the diagonal if it can, then the row above. Upper and lower
-    case are alike.
+    If several alignments are optimal, each step back takes the diagonal if possible, then the row above. Upper and lower
+    case are equivalent.
 
     Args:
         first: The sequence of the rows, n1 letters.
         second: The sequence of the columns, n2 letters.
         matrix: ``(n1 + 1, n2 + 1)`` Needleman-Wunsch matrix of the two.
-        match: Score of two equal letters in it.
+        match: Score of two equal letters in the matrix.
         mismatch: Score of two different letters.
         gap: Score of a letter beside a gap.
 
     Returns:
-        ``(K, 2)`` rows and columns, from (0, 0) to (n1, n2); each is one down, one right or both from the one before.
+        ``(K, 2)`` rows and columns, from (0, 0) to (n1, n2); each is one down, one right or both from the previous one.
 
     Raises:
         ValueError: If the matrix is not that of the sequences and scores.
@@ -217,15 +218,15 @@ def edit_distances(
 ) -> NDArray[np.int32]:
     """Edit distances (insertions, deletions and substitutions, each one edit) of pairs of sequences.
 
-    Sequences of at most 32 different letters take the compiled kernel, all others rapidfuzz.
+    Sequences of at most 32 different letters use the compiled kernel, all others use rapidfuzz.
 
     Args:
-        sequences: ``U`` sequences; letters are compared as they are, so upper and lower case differ.
+        sequences: ``U`` sequences; upper and lower case differ.
         pairs: ``(P, 2)`` rows of ``sequences``, or None for all against all.
         workers: Threads that share the pairs.
 
     Returns:
-        ``(P,)`` edits, or a symmetric ``(U, U)`` matrix where ``pairs`` is None.
+        ``(P,)`` edits, or a symmetric ``(U, U)`` matrix if ``pairs`` is None.
 
     Raises:
         InputError: For a wrong shape, type, index or number of workers.
@@ -245,7 +246,7 @@ def code_distances(
     """``edit_distances`` of padded codes, as ``nw_matrices`` takes them.
 
     Args:
-        codes: ``(U, n)`` uint8, one sequence a row; what lies after a sequence's length is not read.
+        codes: ``(U, n)`` uint8, one sequence per row; codes beyond a sequence's length are not read.
         lengths: ``(U,)`` letters of each sequence, at most ``n``.
         pairs: As in ``edit_distances``.
         workers: As in ``edit_distances``.
@@ -268,7 +269,7 @@ def _distances(
     taken: Letters | Strings, count: int, pairs: NDArray[np.int64] | None, workers: int
 ) -> NDArray[np.int32]:
     if pairs is None or len(pairs) >= max(1, count * (count - 1) // 2):
-        table = taken.all_pairs(threads=workers)  # a pair of it costs less than one that is listed
+        table = taken.all_pairs(threads=workers)  # cheaper per pair than a list of pairs
         return table if pairs is None else table[pairs[:, 0], pairs[:, 1]]
     return taken.pairs(pairs, threads=workers)
 

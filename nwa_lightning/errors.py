@@ -1,5 +1,5 @@
-"""The one exception for input that the user can mend."""
+"""The exception for input that the user can fix."""
 
 
 class InputError(ValueError):
-    """A file, an option or a score that cannot be used; its message is one line that says how to mend it."""
+    """A file, an option or a score that cannot be used; its message is one line that says how to fix it."""

@@ -1,8 +1,8 @@
 """Edit distances (Levenshtein 1966) of many pairs of byte strings, unchecked; ``nwa_lightning.alignment`` checks.
 
 Sequences of at most 32 different letters are turned into bit planes once (``Letters``), and the compiled kernel takes any
-pairs of them (``src_ext/edit_band.c``). All others are left to rapidfuzz (``Strings``). A cutoff saves time: pairs that turn
-out to be farther apart are given up.
+pairs of them (``src_ext/edit_band.c``). All others are left to rapidfuzz (``Strings``). A cutoff saves time: the computation
+stops early for pairs that are farther apart.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from nwa_lightning._kernels import compiled, parallel_slices
 MOST_LETTERS: Final = 32
 
 _FARTHEST: Final = np.iinfo(np.int32).max - 1
-_GROUP: Final = 64  # pairs a thread takes at the least; a multiple of what the widest kernel does at once
+_GROUP: Final = 64  # the fewest pairs per thread; a multiple of the pairs that the widest kernel handles at once
 
 
 @dataclass(frozen=True, eq=False)
 class Letters:
-    """Sequences of few different letters, as the kernel wants them.
+    """Sequences of few different letters, in the form that the kernel takes.
 
     Attributes:
-        words: ``(words, planes)`` bits of the codes, 64 letters a word.
-        codes: ``(64 words,)`` codes from 0 on, zeros after each sequence.
+        words: ``(words, planes)`` bits of the codes, 64 letters per word.
+        codes: ``(64 words,)`` codes, counted from 0, with zeros after each sequence.
         places: ``(N,)`` first word of each sequence.
-        lengths: ``(N,)`` letters of each.
+        lengths: ``(N,)`` letters of each sequence.
         longest: The longest length.
     """
 
@@ -47,16 +47,16 @@ class Letters:
     def of(
         cls, flat: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], *, threads: int = 1
     ) -> Letters | None:
-        """Take up sequences that lie in flat memory.
+        """Make it from sequences in flat memory.
 
         Args:
             flat: ``(total,)`` letters, any bytes.
             starts: ``(N,)`` place of each sequence in ``flat``.
-            lengths: ``(N,)`` letters of each.
+            lengths: ``(N,)`` letters of each sequence.
             threads: Threads that share the sequences.
 
         Returns:
-            The letters, or None where there are more than 32 different ones.
+            The letters, or None if there are more than 32 different ones.
         """
         flat, starts, lengths = np.ascontiguousarray(flat), np.ascontiguousarray(starts), np.ascontiguousarray(lengths)
         found: list[NDArray[np.uint8]] = []
@@ -88,7 +88,7 @@ class Letters:
 
         Args:
             pairs: ``(P, 2)`` rows of these sequences; they are not checked.
-            cutoff: Distances above it are given as ``cutoff + 1``; None for all distances as they are.
+            cutoff: Distances above the cutoff are returned as ``cutoff + 1``; None for exact distances.
             threads: Threads that share the pairs.
 
         Returns:
@@ -112,7 +112,7 @@ class Letters:
         groups = -(-len(order) // lanes)
 
         def fill(part: slice) -> None:
-            # The n-th group of columns has n groups of rows before it: the first and the last make one share, and so on.
+            # The n-th group of columns has n groups of rows before it. So the first and the last group make one part, etc.
             first, last, _ = part.indices(-(-groups // 2))
             for start, stop in ((first, last), (max(last, groups - last), groups - first)):
                 columns = order[start * lanes : stop * lanes]
@@ -128,7 +128,7 @@ class Letters:
 
         Args:
             rows: ``(R,)`` numbers of sequences; they are not checked.
-            columns: ``(C,)`` numbers of others; better more of them than rows.
+            columns: ``(C,)`` numbers of other sequences; preferably more of them than rows.
             cutoff: As in ``pairs``.
             threads: Threads that share the columns.
 
@@ -153,10 +153,10 @@ class Letters:
 
 @dataclass(frozen=True, eq=False)
 class Strings:
-    """Any other sequences, for rapidfuzz; the methods are those of ``Letters``.
+    """All other sequences, for rapidfuzz; the methods are those of ``Letters``.
 
     Attributes:
-        strings: Strings, bytes, or what else rapidfuzz compares.
+        strings: Strings, bytes, or other sequences that rapidfuzz compares.
     """
 
     strings: Sequence[Any]
@@ -171,7 +171,7 @@ class Strings:
 
     def all_pairs(self, *, cutoff: int | None = None, threads: int = 1) -> NDArray[np.int32]:
         """Distances of all to all."""
-        # One list given twice: rapidfuzz then computes one half and mirrors it.
+        # With the same list twice, rapidfuzz computes one half and mirrors it.
         return self._table(self.strings, self.strings, cutoff, threads)
 
     def block(
@@ -192,7 +192,7 @@ class Strings:
 def take_flat(
     flat: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], *, threads: int = 1
 ) -> Letters | Strings:
-    """Sequences that lie in flat memory, ready for distances; arguments as in ``Letters.of``."""
+    """Sequences in flat memory, ready for distances; arguments as in ``Letters.of``."""
     letters = Letters.of(flat, starts, lengths, threads=threads)
     if letters is not None:
         return letters

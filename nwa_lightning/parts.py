@@ -1,4 +1,4 @@
-"""Parts of a model that record how they were built, so that a checkpoint can build them again."""
+"""Parts of a model that record how they were built, so that a checkpoint can rebuild them."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ class Part(nn.Module):
     _spec: dict[str, Any] | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Record the arguments; a copy comes without any, and brings the record of the original."""
+        """Record the arguments; a copy is made without arguments and keeps the record of the original."""
         part = super().__new__(cls)
         part._spec = _call_as_spec(cls, args, kwargs)
         return part
 
     @property
     def spec(self) -> dict[str, Any] | None:
-        """How to build this part again: ``class_path`` and ``init_args``, of plain values alone.
+        """How to rebuild this part: ``class_path`` and ``init_args``, which are plain values only.
 
-        An argument that is a ``Part`` stands there as its own spec. None where that does not suffice: where an argument
-        is neither, or where the class cannot be imported, because it is defined inside a function or another class.
+        An argument that is a ``Part`` is replaced by its own spec. The spec is None if an argument is neither plain nor a
+        ``Part``, or if the class cannot be imported because it is defined inside a function or another class.
         """
         return copy.deepcopy(self._spec)
 
 
 def build_part(spec: Mapping[str, Any], kind: type[P], source: object) -> P:
-    """Build a part as its ``spec`` says, with new weights.
+    """Build a part from its ``spec``, with new weights.
 
-    Importing the class that the spec names runs its module: build what you trust. Nothing but a subclass of ``kind`` is
-    called.
+    This imports the class that the spec names, which runs its module: build only specs that you trust. Only a subclass of
+    ``kind`` is called.
 
     Args:
-        spec: ``class_path`` and ``init_args``, as ``Part.spec`` gives them.
+        spec: ``class_path`` and ``init_args``, as ``Part.spec`` returns them.
         kind: What the part has to be, such as ``Encoder``.
         source: Where the spec is from, for messages.
 
@@ -61,7 +61,7 @@ def build_part(spec: Mapping[str, Any], kind: type[P], source: object) -> P:
             f"{source}: expected a subclass of nwa_lightning.{kind.__name__}, found {class_path}; derive it from "
             f"{kind.__name__}"
         )
-    build: Callable[..., P] = found  # each class has arguments of its own
+    build: Callable[..., P] = found  # each class has its own arguments
     try:
         init_args = {
             name: build_part(value, Part, source) if isinstance(value, Mapping) and "class_path" in value else value
@@ -76,12 +76,12 @@ def build_part(spec: Mapping[str, Any], kind: type[P], source: object) -> P:
 
 
 def as_part(given: Any, kind: type[P], name: str) -> P:
-    """A part of a model, which a checkpoint gives as its spec.
+    """A part of a model, which is rebuilt if it is the spec from a checkpoint.
 
     Args:
         given: A part of that kind, or a spec for ``build_part``.
         kind: What the part has to be.
-        name: Of the argument, for messages.
+        name: Name of the argument, for messages.
 
     Raises:
         InputError: If it is neither, or the spec cannot be used.
@@ -124,16 +124,16 @@ def import_class(class_path: str, source: object) -> type:
 
 
 def one_line(error: Exception) -> str:
-    """The first two lines of a message as one: the first alone may only say where something failed."""
+    """The first two lines of a message as one line: the first line alone may only say where something failed."""
     return " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__
 
 
 def _call_as_spec(cls: type[Part], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-    """The call ``cls(*args, **kwargs)``, defaults included, as ``Part.spec`` has it."""
+    """The call ``cls(*args, **kwargs)``, including defaults, in the form of ``Part.spec``."""
     signature = inspect.signature(cls.__init__)
     try:
         given = signature.bind(None, *args, **kwargs).arguments
-    except TypeError:  # __init__ will say so
+    except TypeError:  # __init__ raises it again
         return None
     if "." in cls.__qualname__:
         return None
@@ -147,7 +147,7 @@ def _call_as_spec(cls: type[Part], args: tuple[Any, ...], kwargs: dict[str, Any]
         except TypeError:
             if name in given:
                 return None
-            continue  # the class has this default again
+            continue  # rebuilding uses this default again
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
             return None
         init_args |= plain if parameter.kind is parameter.VAR_KEYWORD else {name: plain}
@@ -155,7 +155,7 @@ def _call_as_spec(cls: type[Part], args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def _plain(value: Any) -> Any:
-    """The value with parts as their specs; a TypeError where it holds anything else that is not plain."""
+    """The value with parts replaced by their specs; a TypeError if anything else in it is not plain."""
     if isinstance(value, Part) and value.spec is not None:
         return value.spec
     if isinstance(value, np.generic):

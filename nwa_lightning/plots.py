@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from nwa_lightning.alignment import PUBLISHED_SCORES, Kind, Scores, edit_distances, nw_matrix, optimal_path
 from nwa_lightning.nwa.functional import nw_target
 
-#: Titles of what a map was taught.
+#: Titles of the targets of a map.
 _TARGETS: dict[Kind, str] = {
     "prefix": "target: row softmax of the matrix",
     "best_through": "target: row softmax of whole alignments",
 }
 
-#: Letters of a name that a label has room for.
+#: The most letters of a name in a label.
 _LONGEST_NAME = 32
 
 
 def _figure(columns: int, height: float = 4.4) -> Figure:
-    """A figure that belongs to no window system and to no global list, so nothing has to be closed."""
+    """A figure outside of any window system and of pyplot's global list, so it need not be closed."""
     figure = Figure(figsize=(4.6 * columns, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -42,23 +42,23 @@ def attention_figure(
     temperature: float = 1.0,
     kind: Kind = "prefix",
 ) -> Figure:
-    """Draw an attention map beside what it was taught, with the optimal alignment as a line over all panels.
+    """Draw an attention map beside its target, with the optimal alignment as a line over all panels.
 
     Args:
-        attention: ``(n1 + 1, n2 + 1)`` map, rows of the first sequence, columns of the second, ``<sos>`` leading both.
+        attention: ``(n1 + 1, n2 + 1)`` map, rows of the first sequence, columns of the second, both beginning with ``<sos>``.
         first: The sequence of the rows, n1 letters.
         second: The sequence of the columns, n2 letters.
-        names: Of the two sequences.
-        scores: Of the Needleman-Wunsch matrix.
+        names: Names of the two sequences.
+        scores: Scores of the Needleman-Wunsch matrix.
         temperature: Divides the scores of the matrix before its row softmax.
-        kind: Of the matrix that was the target, as in ``nw_matrices``.
+        kind: Kind of the target's matrix, as in ``nw_matrices``.
 
     Returns:
         Three panels: the map and the row softmax of the target's matrix, in one colour scale, and the Needleman-Wunsch
         matrix.
 
     Raises:
-        ValueError: If the map is of another shape.
+        ValueError: If the map has another shape.
     """
     shape = (len(first) + 1, len(second) + 1)
     if attention.shape != shape:
@@ -75,7 +75,7 @@ def attention_figure(
 
     figure = _figure(3, height=5.6)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    # A root instead of a straight scale shows what is faint; the sharpest rows are few.
+    # A square-root scale shows faint values better than a linear one. The maximum ignores the few sharpest rows.
     norm = PowerNorm(0.5, vmin=0.0, vmax=float(np.quantile(target, 0.999)))
     fill: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
     shown = (("attention map", attention), (_TARGETS[kind], target))
@@ -117,7 +117,7 @@ def prediction_figure(predicted: dict[str, NDArray[np.float32]], distance: NDArr
     """Draw predicted against true edit distances.
 
     Args:
-        predicted: For each model its ``(P,)`` predictions, in edits; those that are no finite numbers are left out.
+        predicted: The ``(P,)`` predictions of each model, in edits; those that are not finite are left out.
         distance: ``(P,)`` edit distances, in edits.
 
     Returns:
@@ -132,7 +132,7 @@ def prediction_figure(predicted: dict[str, NDArray[np.float32]], distance: NDArr
             distance[shown], values[shown], gridsize=60, extent=(0, top, 0, top), bins="log", mincnt=1, cmap="viridis"
         )
         if not shown.any():
-            bins.set_norm(LogNorm(1, 10))  # there are no numbers that it could take its scale from
+            bins.set_norm(LogNorm(1, 10))  # without numbers, it cannot find its own scale
         axis.plot([0, top], [0, top], color="black", linewidth=0.8)
         axis.set(title=name, xlabel="edit distance (edits)", xlim=(0, top), ylim=(0, top), aspect="equal")
         figure.colorbar(bins, ax=axis, label="pairs", shrink=0.8)

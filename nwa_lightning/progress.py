@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 def track(steps: Sequence[_T], what: str, *, worth: bool = True) -> Iterator[_T]:
-    """Go through some steps under a bar.
+    """Iterate over some steps with a progress bar.
 
     Args:
         steps: What to yield.
@@ -28,15 +28,15 @@ def track(steps: Sequence[_T], what: str, *, worth: bool = True) -> Iterator[_T]
 
 @contextmanager
 def counted(what: str, total: int, *, worth: bool = True) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal's error stream; nothing where that is no terminal.
+    """A bar on the error stream; none if the error stream is not a terminal.
 
     Args:
         what: Word to put before the bar.
-        total: What is reached at the end.
+        total: Value at the end.
         worth: Whether to show one at all.
 
     Yields:
-        Tells the bar how much of the total is done.
+        A function that tells the bar how much of the total is done.
     """
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

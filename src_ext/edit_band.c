@@ -6,22 +6,22 @@
  * words a column, however long the sequences are.
  *
  * How wide a band has to be (Ukkonen 1985): with lengths that differ by g, an alignment that leaves the diagonals between
- * 0 and g by more than x has more than g + 2 x + 1 edits. What a band with x diagonals to spare on both sides finds is the
- * length of some alignment, so up to g + 2 x + 2 it is the distance. A pair begins in a band as wide as its likes have
- * needed lately; the few of larger distance are collected and done once more in a wider one. Any result is exact.
+ * 0 and g by more than x has more than g + 2 x + 1 edits. A band with x diagonals to spare on both sides finds the length of
+ * some alignment, so a length up to g + 2 x + 2 is the distance. A pair begins in a band as wide as similar pairs needed
+ * recently; the few pairs of larger distance are collected and computed again in a wider one. Every result is exact.
  *
  * Layout: a lane is a pair and a word of 64 bits; 8 pairs (AVX-512 with VBMI2), 4 (AVX2), 2 (SSE2, NEON, any other) or 1 are
- * done side by side, without dependence between lanes. Pairs of similar lengths are sorted together. What is left to differ
- * costs nothing: a common suffix of zeros changes no distance, so a shorter pair just goes on as long as its neighbours.
+ * done side by side, without dependence between lanes. Pairs of similar lengths are sorted together. The differences that
+ * remain do no harm: a common suffix of zeros changes no distance, so a shorter pair runs as long as its neighbours.
  *
- * Which letters are equal is found in one of two ways. Listed pairs: letters are bit planes (2 for four letters), those of
+ * Equal letters are found in one of two ways. Listed pairs: letters are bit planes (2 for four letters), those of
  * the second sequence lie in the window of the band, that of the first is spread over the word; a few exclusive ors do it,
  * and there is no table to make or to gather from. Blocks: one first sequence against as many second ones as there are lanes,
  * whose vectors of equal letters are made once per letter, and lie in the first cache.
  *
- * The last diagonal's cells are summed up as the band moves; the wanted cell follows from the last column's differences. So
- * does, every so often, the latest cell of its diagonal, where distances never fall: once all lanes are beyond what the band
- * or the cutoff allows, the rest is left.
+ * The last diagonal's cells are summed up as the band moves; the wanted cell follows from the last column's differences. At
+ * regular intervals, the latest cell of its diagonal follows in the same way. Distances never fall along a diagonal, so once
+ * all lanes are beyond what the band or the cutoff allows, the rest is skipped.
  */
 #include "edit_band.h"
 
@@ -57,17 +57,17 @@ typedef struct {
     int64_t second;
     int32_t *to;
     int32_t *mirror; /* NULL: none */
-    int64_t words;   /* a narrower band is known not to do */
+    int64_t words;   /* a narrower band is known to be too narrow */
 } edit_item;
 
-/* What a call has at hand. */
+/* The data of a call. */
 typedef struct {
     const edit_set *set;
     int64_t cutoff;
     int64_t typical; /* two thirds of the latest distances were below this many EDIT_ONE-ths of the longer length */
     int64_t learned; /* distances so far */
     edit_item *items;
-    edit_item *later; /* what needs a wider band */
+    edit_item *later; /* items that need a wider band */
     uint64_t *keys;
     uint64_t *more_keys;
     ptrdiff_t count;       /* of items */
@@ -263,7 +263,7 @@ static void edit_release(edit_call *call) {
     free(call->vectors);
 }
 
-/* Memory for so many items, and so many bytes of vectors. */
+/* Memory for the items and the vectors. */
 static int edit_prepare(edit_call *call, const edit_set *set, int32_t cutoff, ptrdiff_t items, size_t vectors) {
     call->set = set;
     call->cutoff = cutoff;

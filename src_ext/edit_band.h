@@ -1,4 +1,4 @@
-/* Edit distances of many pairs of sequences: the C interface. See edit_band.c for how it is done. */
+/* Edit distances of many pairs of sequences: the C interface. edit_band.c explains it. */
 #ifndef EDIT_BAND_H
 #define EDIT_BAND_H
 
@@ -26,14 +26,14 @@ typedef struct {
     const int64_t *pairs; /* (count, 2) numbers of sequences */
     int32_t *out;         /* (count,) */
     ptrdiff_t count;
-    int32_t cutoff; /* at least 0; a larger distance is given as cutoff + 1 */
+    int32_t cutoff; /* at least 0; a larger distance is returned as cutoff + 1 */
 } edit_listed;
 
 /* All of some sequences against all of some others. */
 typedef struct {
     edit_set set;
     const int64_t *rows;      /* (row_count,) numbers of sequences */
-    const int64_t *columns;   /* (column_count,) the same; neighbours should be about as long as each other */
+    const int64_t *columns;   /* (column_count,) the same; neighbours should have similar lengths */
     const int64_t *row_to;    /* (row_count,) where the results of each go: to out[row_to[i] * stride + column_to[j]] */
     const int64_t *column_to; /* (column_count,) */
     int32_t *out;
@@ -65,14 +65,14 @@ typedef struct {
 
 void edit_pack(const edit_letters *letters);
 
-/* Both return 0, or -1 where memory ran out. */
+/* Both return 0, or -1 if memory ran out. */
 int edit_pairs(const edit_listed *listed);
 int edit_rows(const edit_block *block);
 
-/* Makes them use the index-th instruction set of nw_fill.h from now on. Not for use beside a running call. */
+/* Makes them use the index-th instruction set of nw_fill.h from now on. Must not run at the same time as a call. */
 void edit_use(int index);
 
-/* Pairs that the instruction set in use does at once. */
+/* Number of pairs that the instruction set in use handles at once. */
 int edit_lanes(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* The kernel, included by edit_band.c once per register width with EDIT_LANES and EDIT_NAME(name) defined; that is why it
- * has no include guard. What it does is told in edit_band.c. */
+ * has no include guard. edit_band.c explains it. */
 
 #if EDIT_LANES == 1
 typedef uint64_t EDIT_NAME(vector);
@@ -77,10 +77,10 @@ typedef struct {
     int64_t gap[EDIT_LANES];    /* letters that the second sequence has more than the first */
     int64_t longer[EDIT_LANES]; /* letters of the longer one */
     int64_t least[EDIT_LANES];  /* the difference of their lengths */
-    int64_t exact[EDIT_LANES];  /* what is found up to here is the distance, or enough to know */
-    int64_t stop[EDIT_LANES];   /* beyond it no more need be known */
+    int64_t exact[EDIT_LANES];  /* up to this, a result is the distance, or shows that it is beyond the cutoff */
+    int64_t stop[EDIT_LANES];   /* larger distances need not be known */
     int64_t found[EDIT_LANES];
-    int64_t placed_gap[EDIT_LANES]; /* what the band was last placed for */
+    int64_t placed_gap[EDIT_LANES]; /* values for which the band was last placed */
     int64_t placed_longer[EDIT_LANES];
     int64_t placed_words;
     unsigned age;
@@ -99,7 +99,7 @@ typedef struct {
         down = ~not_right_up & (moved);                                 \
     } while (0)
 
-/* The distances, or, where all lanes are beyond their stop, what they are at the least. planes is 0 for a block. */
+/* The distances, or lower bounds of them if all lanes are beyond their stop. planes is 0 for a block. */
 EDIT_INLINE void EDIT_NAME(band)(EDIT_NAME(group) *group, const ptrdiff_t words, const int planes) {
     const int rows = planes ? planes : 1; /* of words that a window is taken from */
     VECTOR own_up[4], own_down[4], plane[EDIT_PLANES], letter[EDIT_PLANES];
@@ -224,7 +224,7 @@ EDIT_BANDS(2)
 EDIT_BANDS(3)
 EDIT_BANDS(5)
 
-/* Chooses the width of the band, at least so many words, and where it lies; gap and longer are known. */
+/* Chooses the width of the band, at least `words`, and its place; gap and longer are known. */
 static void EDIT_NAME(place)(EDIT_NAME(group) *group, const edit_call *call, int64_t words) {
     if (group->age++ % EDIT_AGE != 0 && words == group->placed_words &&
         memcmp(group->gap, group->placed_gap, sizeof group->gap) == 0 &&

@@ -4,7 +4,7 @@
  *
  *     u[i,j] = max(u[i-1,j-1] + s(i,j), u[i-1,j], u[i,j-1]),   s = max(sub - 2 * gap, 0),   u = 0 on both borders.
  *
- * Nothing is lost by the 0 in s: u grows along rows and columns, so a smaller s never wins. What is gained: the borders
+ * The 0 in s loses nothing: u grows along rows and columns, so a smaller s never wins. It has two advantages: the borders
  * are padding with s = 0 like any cell past the end of a sequence, and a cell costs two maxima and two additions.
  *
  * Layout: a lane is a pair, int16; 8 pairs (SSE2, NEON, any other) or 16 (AVX2) are done side by side, cell by cell along
@@ -123,14 +123,14 @@ static int fill_plain(const nw_batch *batch) {
 
 #ifdef __GNUC__
 
-/* What stands for no letter: codes are 0 to 255, and the two differ so that padding matches nothing. */
+/* Padding: codes are 0 to 255, and the two values differ so that padding matches nothing. */
 #define NW_PADDING_FIRST (-1)
 #define NW_PADDING_SECOND (-2)
 
 /* What a pass over the cells writes; see above. */
 enum { NW_PREFIXES, NW_LEVELLED, NW_ADD_SUFFIXES };
 
-/* So that what depends on the lane alone is known to the compiler. */
+/* So that the compiler knows the values that depend only on the lane. */
 #ifdef __clang__
 #define NW_UNROLL _Pragma("unroll")
 #else

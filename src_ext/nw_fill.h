@@ -1,4 +1,4 @@
-/* Needleman-Wunsch matrices of many pairs of sequences: the C interface. See nw_fill.c for how it is done. */
+/* Needleman-Wunsch matrices of many pairs of sequences: the C interface. nw_fill.c explains it. */
 #ifndef NW_FILL_H
 #define NW_FILL_H
 
@@ -20,13 +20,13 @@ typedef struct {
     int through; /* 0: scores of prefixes; 1: scores of the best whole alignment through each cell */
 } nw_batch;
 
-/* Fills batch->out. Re-entrant, serial, and needs no interpreter lock. Returns 0, or -1 where memory ran out. */
+/* Fills batch->out. Re-entrant, serial, and needs no interpreter lock. Returns 0, or -1 if memory ran out. */
 int nw_fill(const nw_batch *batch);
 
 /* The name of the index-th instruction set that this processor can run, slowest first; NULL past the last. */
 const char *nw_instruction_set(int index);
 
-/* Makes nw_fill use the index-th instruction set from now on. Not for use beside a running nw_fill. */
+/* Makes nw_fill use the index-th instruction set from now on. Must not run at the same time as nw_fill. */
 void nw_use(int index);
 
 #endif

@@ -1,5 +1,5 @@
 /* The vector kernel, included by nw_fill.c once per register width with NW_LANES and NW_NAME(name) defined; that is why
- * it has no include guard. What it does is told in nw_fill.c. */
+ * it has no include guard. nw_fill.c explains it. */
 
 typedef int16_t NW_NAME(lanes) __attribute__((vector_size(2 * NW_LANES), may_alias));
 typedef uint16_t NW_NAME(words) __attribute__((vector_size(2 * NW_LANES), may_alias));

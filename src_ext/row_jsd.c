@@ -4,7 +4,7 @@
  *
  *     p log(2 p / m) + q log(2 q / m) = m/2 ((1 + d) log(1 + d) + (1 - d) log(1 - d)) = m/2 (d^2 + d^4/6 + d^6/15 + ...)
  *
- * The first form cancels where p is near q, so the series stands in for it there: no divergence is negative. With
+ * The first form cancels where p is near q, so the series replaces it there: no divergence is negative. With
  * g = log(2 p / m), the gradient by a logit is p (g - sum p g) / 2.
  *
  * Layout: a row is copied into scratch memory that stays in the first cache, padded to whole registers; exp and log are

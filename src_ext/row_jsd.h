@@ -19,10 +19,10 @@ typedef struct {
     float temperature; /* divides the scores */
 } jsd_batch;
 
-/* Fills divergence and gradient. Re-entrant, serial, needs no interpreter lock. Returns 0, or -1 where memory ran out. */
+/* Fills divergence and gradient. Re-entrant, serial, needs no interpreter lock. Returns 0, or -1 if memory ran out. */
 int row_jsd(const jsd_batch *batch);
 
-/* Makes row_jsd use the index-th instruction set of nw_fill.h from now on. Not for use beside a running row_jsd. */
+/* Makes row_jsd use the index-th instruction set of nw_fill.h from now on. Must not run at the same time as row_jsd. */
 void row_jsd_use(int index);
 
 #endif

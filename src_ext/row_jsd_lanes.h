@@ -1,5 +1,5 @@
 /* The kernel, included by row_jsd.c once per register width with LANES and NAME(name) defined; that is why it has
- * no include guard. What it does is told in row_jsd.c. */
+ * no include guard. row_jsd.c explains it. */
 
 #include "float_lanes.h"
 
@@ -11,7 +11,7 @@ typedef int16_t NAME(shorts) __attribute__((vector_size(2 * LANES), may_alias));
 #define WIDEN(value) __builtin_convertvector(value, FLOATS)
 #endif
 
-/* log(x) for x = 1 + d = 2 + 2 rest in [0, 2], finite at 0. What says most of x is taken: d near 1, rest near 2. *near_two
+/* log(x) for x = 1 + d = 2 + 2 rest in [0, 2], finite at 0. It uses the more exact argument: d near 1, rest near 2. *near_two
  * is set for x > sqrt(2), and *below_two is then log(x) - log(2), with all its digits. */
 static inline FLOATS NAME(logarithm)(FLOATS x, FLOATS d, FLOATS rest, INTS *near_two, FLOATS *below_two) {
     x = PICK(YES(x < ALL(1.17549435e-38f)), ALL(1.17549435e-38f), x);

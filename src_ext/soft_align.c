@@ -10,23 +10,23 @@
  * template of T positions and n letters with d such steps has T + n - 2 d gaps, whose expectation is the gradient of -g.
  *
  * The best slice of a read is that of the largest score of the same table with a plain maximum, free ends in the read, hence
- * F(0, j) = 0, and any last column. With each cell goes the start of its best alignment, so nothing is traced back. On ties a
+ * F(0, j) = 0, and any last column. Each cell carries the start of its best alignment, so nothing is traced back. On ties a
  * diagonal step comes first, then a gap in the template, and the earliest last column; there are only sums and comparisons,
  * so every instruction set finds the same slices.
  *
  * Layout: a lane is a template, its weights one register per letter and position; 16 lanes (AVX-512), 8 (AVX2 with FMA), 4
  * (SSE2, NEON, any other) or 1. All lanes follow the same read. For slices, which differ from lane to lane, the weights of
- * each lane's own letters are first copied side by side. The soft table goes by anti-diagonals, whose cells do not wait for
- * one another: an exponential and a logarithm take a hundred cycles each until their result is there, but many can be under
- * way. The backward pass fills the table once more rather than keep every table of the batch in memory; it keeps two of the
- * three probabilities, and needs no more exponentials.
+ * each lane's own letters are first copied side by side. The soft table is filled by anti-diagonals, whose cells do not wait
+ * for one another: an exponential and a logarithm have a latency of a hundred cycles each, but many can run at the same time.
+ * The backward pass fills the table again instead of keeping every table of the batch in memory; it keeps two of the three
+ * probabilities, and needs no more exponentials.
  */
 #include "soft_align.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What the memory of a call is asked for. */
+/* Purposes of the memory of a call. */
 enum { SOFT_SLICES, SOFT_SCORES, SOFT_GRADIENTS };
 
 #ifdef __GNUC__

@@ -25,7 +25,7 @@ typedef struct {
     float gamma;         /* of the soft maximum */
 } soft_batch;
 
-/* Each is re-entrant, serial, needs no interpreter lock, and returns 0, or -1 where memory ran out. */
+/* Each is re-entrant, serial, needs no interpreter lock, and returns 0, or -1 if memory ran out. */
 
 /* Writes to starts and ends the slices that the best semi-global alignments take. */
 int soft_slices(const soft_batch *batch);
@@ -36,7 +36,7 @@ int soft_scores(const soft_batch *batch);
 /* Writes weight_gradient and gap_gradient, those of the sum of scores times score_gradient. */
 int soft_gradients(const soft_batch *batch);
 
-/* Makes them use the index-th instruction set of nw_fill.h from now on. Not for use beside a running one. */
+/* Makes them use the index-th instruction set of nw_fill.h from now on. Must not run at the same time as a call. */
 void soft_use(int index);
 
 #endif

@@ -1,5 +1,5 @@
 /* The kernel, included by soft_align.c once per register width with LANES and NAME(name) defined; that is why it has no
- * include guard. What it does is told in soft_align.c. */
+ * include guard. soft_align.c explains it. */
 
 #include "float_lanes.h"
 

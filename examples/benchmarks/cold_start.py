@@ -1,8 +1,8 @@
-"""From nothing to the published error of CNN + NWA, 1.52 % (Lee & No, 2024, on Qiita), in seconds, on human16s.
+"""Train on human16s, from a cold start, to the published error of CNN + NWA: 1.52 % (Lee & No, 2024, on Qiita), in seconds.
 
 Run it with ``python examples/benchmarks/cold_start.py`` on an idle machine. The clock starts with the first line, before the
-imports, and stops when the test error is known. The number of steps was chosen on the validation set of seed 0, which
-``--validate`` prints in place of the test error.
+imports, and stops when the test error is known. The number of steps was chosen on the validation set of seed 0;
+``--validate`` prints the validation error instead of the test error.
 """
 
 import time
@@ -25,7 +25,7 @@ PUBLISHED = 1.52
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0, help="of the split, the batches and the weights")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split, the batches and the weights")
     parser.add_argument("--validate", action="store_true", help="print the validation error instead of the test error")
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -1,9 +1,9 @@
-"""From how many reads on an embedding is faster than exact edit distances.
+"""The number of reads from which an embedding is faster than exact edit distances.
 
-Run it with ``python examples/benchmarks/edit_distance.py``; edlib is timed too where it is installed. The 1,500 test reads of
-human16s are embedded and all their distances taken, against the exact ones by this package, rapidfuzz and edlib. Embedding takes
-a time per read, distances a time per pair; the two lines give the number of reads from which the embedding wins. An untrained
-model serves: the time does not depend on the weights.
+Run it with ``python examples/benchmarks/edit_distance.py``; edlib is timed too if it is installed. We embed the 1,500 test
+reads of human16s and compute all distances, and compare this with the exact distances by this package, rapidfuzz and edlib.
+Embedding takes a time per read, distances take a time per pair; from both follows the number of reads from which the embedding
+wins. The model is untrained: the time does not depend on the weights.
 """
 
 from __future__ import annotations

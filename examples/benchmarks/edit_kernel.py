@@ -1,8 +1,8 @@
-"""How fast edit distances are computed: this package's kernel, rapidfuzz, and edlib and parasail where they are installed.
+"""Speed of edit distances: this package's kernel, rapidfuzz, and edlib and parasail if they are installed.
 
 Run it with ``python examples/benchmarks/edit_kernel.py``; it writes examples/results/edit_kernel.md. Every instruction set is
-measured in a process of its own. In it all runs take turns, and each number is a ratio of two medians, so that other work on
-the machine meets both sides. Sequences are in memory already; turning them into bit planes is part of the time.
+measured in its own process. There, all runs take turns, and each number is a ratio of two medians, so that other work on the
+machine affects both sides. Sequences are in memory already; the time includes turning them into bit planes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FEW = 300  # pairs for edlib and parasail, which are called pair by pair
 
 
 def relatives(count: int, length: int, changed: float, rng: np.random.Generator) -> list[bytes]:
-    """Descendants of one sequence, with changed letters and, in a third of them, a letter lost and one gained."""
+    """Descendants of one sequence with changed letters; a third of them also has one deletion and one insertion."""
     ancestor = rng.integers(0, 4, length)
     made = []
     for _ in range(count):
@@ -53,7 +53,7 @@ def relatives(count: int, length: int, changed: float, rng: np.random.Generator)
 
 
 def runs(strings: list[bytes], pairs: np.ndarray, threads: int) -> dict[str, tuple[Callable[[], object], int]]:
-    """What is timed, and how many pairs each compares."""
+    """The runs to time, and the number of pairs that each compares."""
     first, second = ([strings[row] for row in side] for side in pairs.T)
     many = strings * MANY
     every = np.arange(len(many))
@@ -79,7 +79,7 @@ def runs(strings: list[bytes], pairs: np.ndarray, threads: int) -> dict[str, tup
 
 
 def measure(repeats: int) -> dict[str, dict[str, float]]:
-    """Nanoseconds a pair of every run, by what was compared."""
+    """Nanoseconds per pair of every run, by the sequences compared."""
     rng = np.random.default_rng(0)
     result = {}
     for length in LENGTHS:
@@ -138,7 +138,7 @@ def report(measured: dict[str, dict[str, dict[str, float]]], processor: str) -> 
 
 
 def processor_name() -> str:
-    """As the system calls it."""
+    """Name of the processor, from the system."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
     return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()

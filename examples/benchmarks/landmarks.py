@@ -1,8 +1,8 @@
-"""How many reads a second are embedded by landmarks, from a FASTA file to vectors, on one thread.
+"""Reads per second that landmarks embed, from a FASTA file to vectors, on one thread.
 
-Run it with ``python examples/benchmarks/landmarks.py``. Reads are those of human16s with three letters drawn anew. Every row is
-the median of several runs that take turns; loading the file is part of each, imports are not. Untrained models serve: the time
-does not depend on the weights.
+Run it with ``python examples/benchmarks/landmarks.py``. The reads are those of human16s with three letters drawn again. Every
+row is the median of several runs that take turns. The time includes loading the file, but no imports. The models are
+untrained: the time does not depend on the weights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FEW = 64  # reads for the tensors in place of the kernel
 
 
 def write_reads(path: Path, count: int) -> Sequences:
-    """A FASTA file of so many reads; returns the set they descend from."""
+    """Write a FASTA file of ``count`` reads; returns the set that they descend from."""
     known = load_sequences("human16s")
     generator = np.random.default_rng(0)
     codes = known.padded()[generator.integers(len(known), size=count)]
@@ -37,7 +37,7 @@ def write_reads(path: Path, count: int) -> Sequences:
 
 
 def embed(path: Path, encoder: Encoder) -> Tensor:
-    """From the file to vectors."""
+    """Load the file and embed its reads."""
     data = NWADataModule(str(path), nwa_batch_size=0)
     with torch.inference_mode():
         return torch.cat([encoder(batch.tokens) for batch in data.predict_dataloader()])

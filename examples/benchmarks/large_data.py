@@ -1,8 +1,8 @@
 """Time and memory of a file of a million reads: loading, splitting, prediction and training.
 
 Run it with ``python examples/benchmarks/large_data.py``. It makes FASTA files of simulated reads of 150 bases, and measures
-a quarter, a half and all of them. Every row is a process of its own that does nothing else, so that its peak memory is its
-own. The files, 163 MB for a million reads, stay in ``--folder`` for the next time.
+a quarter, a half and all of them. Every row is a separate process that does nothing else, so the peak memory is that of the
+row alone. The files, 163 MB for a million reads, stay in ``--folder`` for the next run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def since(start: tuple[float, float]) -> dict[str, float]:
 
 
 def make(path: Path, reads: int) -> dict[str, object]:
-    """Write the first reads of an endless series, a part at a time."""
+    """Write the first reads of an endless series, part by part."""
     from nwa_lightning import evolve_tree
     from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER
 
@@ -153,7 +153,7 @@ def fit(path: Path, reads: int) -> dict[str, object]:
 
 
 def measured(part: str, path: Path, reads: int) -> dict[str, object]:
-    """What a process of its own finds."""
+    """The result of a part, measured in a separate process."""
     print(f"{PARTS[part]}: {reads:,} reads", file=sys.stderr)
     command = [sys.executable, __file__, "--point", json.dumps([part, str(path), reads])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -194,7 +194,7 @@ def report(rows: list[list[str]], arguments: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reads", type=int, default=1_000_000, help="N; also measured are N/4 and N/2 (1000000)")
+    parser.add_argument("--reads", type=int, default=1_000_000, help="N; N/4 and N/2 are measured too (1000000)")
     parser.add_argument("--five-million", action="store_true", help="also load and split 5,000,000 reads")
     parser.add_argument(
         "--parts",
@@ -204,8 +204,8 @@ def main() -> None:
         metavar="PART",
         help=", ".join(list(PARTS)[1:]),
     )
-    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"for the files of reads ({FOLDER})")
-    parser.add_argument("--out", type=Path, help="file to write the table into, as examples/results/large_data.md")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder for the files of reads ({FOLDER})")
+    parser.add_argument("--out", type=Path, help="file to write the table into, such as examples/results/large_data.md")
     parser.add_argument("--point", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.point is not None:

@@ -1,6 +1,6 @@
-"""The most memory that ``nwa fit`` holds, and what it leaves on the disk.
+"""Peak memory of ``nwa fit``, and the files that it leaves on the disk.
 
-Run it with ``python examples/benchmarks/memory.py``; what follows is handed to ``nwa fit``, as in
+Run it with ``python examples/benchmarks/memory.py``; further options are passed on to ``nwa fit``, as in
 ``python examples/benchmarks/memory.py --data.nwa_batch_size 64``.
 """
 

@@ -1,7 +1,7 @@
-"""How fast Needleman-Wunsch matrices are made: this package, parasail, a double loop, and just filling the memory.
+"""Speed of Needleman-Wunsch matrices: this package, parasail, a double loop, and only filling the memory.
 
-Run it with ``python examples/benchmarks/nw_fill.py``; parasail comes with the ``test`` extra. All rows run in turn, over and
-over, so that a busy moment of the machine meets each of them; the medians are printed.
+Run it with ``python examples/benchmarks/nw_fill.py``; parasail comes with the ``test`` extra. All rows take turns many times,
+so that other work on the machine affects all of them; the medians are printed.
 """
 
 from __future__ import annotations

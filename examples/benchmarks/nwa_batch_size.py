@@ -1,4 +1,4 @@
-"""How many sequences of a batch should feed the NWA term: error against training seconds.
+"""How many sequences of a batch should feed the NWA term? Error against training seconds.
 
 Run it with ``python examples/benchmarks/nwa_batch_size.py``. Every cell trains the default model on human16s from one seed,
 with the term on all pairs of N of the 64 sequences of a batch (0: without NWA), and is measured on the validation set. Each

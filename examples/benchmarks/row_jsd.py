@@ -1,8 +1,8 @@
-"""How fast the divergence of attention maps and its gradient are found: this package's kernel, eager torch, torch.compile.
+"""Speed of the divergence of attention maps and of its gradient: this package's kernel, eager torch, torch.compile.
 
 Run it with ``python examples/benchmarks/row_jsd.py``; ``--no-compile`` leaves out torch.compile, which needs a C++ compiler.
-All rows run in turn, over and over, so that a busy moment of the machine meets each of them; the medians are printed. The
-limit is a copy of the logits into an array of the same size: what has to be read and written at the least, but the scores.
+All rows take turns many times, so that other work on the machine affects all of them; the medians are printed. The limit is
+a copy of the logits into an array of the same size: the least that has to be read and written, apart from the scores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How time and memory of a training step grow with pairs, length and batch.
 
-Run it with ``python examples/benchmarks/scaling.py``. Every point is a process of its own, so that its peak memory is its
-own; what the process needs before the first step is taken off. The exponents are those of power laws fitted to the upper
+Run it with ``python examples/benchmarks/scaling.py``. Every point is a separate process, so the peak memory is that of the
+point alone; memory in use before the first step is subtracted. The exponents are those of power laws fitted to the upper
 half of each series, where the constant part is small. Writes ``scaling.png``.
 """
 

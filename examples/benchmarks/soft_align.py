@@ -1,8 +1,8 @@
-"""How fast reads are aligned softly with templates, forward and backward: this package's kernel and plain tensors.
+"""Speed of soft alignment of reads with templates, forward and backward: this package's kernel and plain tensors.
 
 Run it with ``python examples/benchmarks/soft_align.py``; ``--no-tensors`` leaves out the plain tensors, which are slow and need
-hundreds of megabytes. A step is the forward and backward pass of an encoder with its default sizes. All rows run in turn, over
-and over, so that a busy moment of the machine meets each of them; the medians are printed.
+hundreds of megabytes. A step is the forward and backward pass of an encoder with its default sizes. All rows take turns many
+times, so that other work on the machine affects all of them; the medians are printed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the benchmarks take their times."""
+"""Timing for the benchmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 
 
 def interleaved_medians(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each run; all run in turn, over and over, after one round that only warms up."""
+    """Median seconds of each run; all take turns many times, after one round for warm-up."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(repeats + 1):
         for name, run in runs.items():

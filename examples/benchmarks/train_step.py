@@ -1,10 +1,10 @@
-"""How long one training step takes: this package, and the same written plainly, pair by pair.
+"""Time of one training step: this package, and a plain version that works pair by pair.
 
 Run it with ``python examples/benchmarks/train_step.py``. Both train the same NeuroSEED-CNN on human16s, with and without
-NWA, on 1,024 pairs a step. The plain version encodes and decodes the two sequences of every pair for themselves, makes one
-map per head, merges the maps by a small MLP, and computes the Jensen-Shannon divergence by its textbook formula. All rows
-run in turn, over and over, so that a busy moment of the machine meets each of them; the medians are printed. Where the term is in
-every k-th step, k steps in a row are timed as one, and divided by k.
+NWA, on 1,024 pairs per step. The plain version encodes and decodes both sequences of every pair separately, makes one map
+per head, merges the maps by a small MLP, and computes the Jensen-Shannon divergence by its textbook formula. All rows take
+turns many times, so that other work on the machine affects all of them; the medians are printed. If the term is in every k-th
+step, the time is that of k steps in a row, divided by k.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nwa_lightning.nwa.loss import DEFAULT_EVERY
 
 
 class PairByPair(nn.Module):
-    """The same model as a plain loop over pairs would have it: nothing is shared between them."""
+    """The same model as in a plain loop over pairs, which share nothing."""
 
     def __init__(self, max_length: int, with_nwa: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The finished cells of a study: a line each in a CSV file, so that an interrupted study resumes."""
+"""The finished cells of a study: one line each in a CSV file, so that an interrupted study resumes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def read_cells(path: Path) -> list[dict[str, str]]:
-    """Every finished cell; none if the file is not there yet."""
+    """Every finished cell; none if the file does not exist yet."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -27,6 +27,6 @@ def add_cell(path: Path, columns: Sequence[str], cell: Mapping[str, Any]) -> Non
 
 
 def find_cell(cells: list[dict[str, str]], key: Mapping[str, Any]) -> dict[str, str] | None:
-    """The first cell with all the values of a key, None standing for an empty one; None if there is none."""
+    """The first cell with all the values of a key, in which None means an empty value; None if there is no such cell."""
     wanted = {name: "" if value is None else str(value) for name, value in key.items()}
     return next((cell for cell in cells if wanted.items() <= cell.items()), None)

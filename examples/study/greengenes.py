@@ -35,7 +35,7 @@ SEQUENCES: Final = "97_otus.fasta"
 TAXONOMY: Final = "97_otu_taxonomy.txt"
 PRIMER_515F: Final = re.compile("GTG[CT]CAGC[AC]GCCGCGGTAA")
 LENGTH: Final = 150
-#: A family has at least so many reads; of larger ones, so many are drawn, or they would dominate the training.
+#: The fewest reads of a family; and the most reads drawn from one, so that large families don't dominate the training.
 LEAST, MOST = 8, 60
 #: Parts of the families: training, validation, test.
 PARTS: Final = (0.75, 0.1, 0.15)
@@ -43,12 +43,12 @@ PARTS: Final = (0.75, 0.1, 0.15)
 
 @dataclass(frozen=True)
 class Families:
-    """Reads with the family of each.
+    """Reads and their families.
 
     Attributes:
         reads: N distinct reads of ``LENGTH`` bases.
         family: ``(N,)`` numbers of the families, from 0 to ``len(names) - 1``.
-        names: Of the families.
+        names: Names of the families.
     """
 
     reads: list[str]
@@ -68,13 +68,13 @@ class Families:
         return Families(kept.reads, number[kept.family], [self.names[row] for row in families.tolist()])
 
     def sample(self, most: int, seed: int = 0) -> Families:
-        """At most so many reads, drawn from all."""
+        """At most ``most`` reads, drawn from all."""
         drawn = np.random.default_rng(seed).permutation(len(self.reads))[:most]
         return self.take(np.sort(drawn))
 
 
 class FamilySplit(NamedTuple):
-    """Families to train on, and two sets of families that no model is trained on."""
+    """Families for training, and two sets of families on which no model is trained."""
 
     train: Families
     val: Families
@@ -94,10 +94,10 @@ def load_greengenes(source: Path | None = None, seed: int = 0) -> Families:
     Args:
         source: The folder or the source archive (``.tar.gz``) of ``qiime-default-reference``; by default the installed
             package.
-        seed: Of the draw from families with more than ``MOST`` reads.
+        seed: Seed of the draw from families with more than ``MOST`` reads.
 
     Raises:
-        InputError: If the files are not there.
+        InputError: If the files do not exist.
     """
     with _open(source, TAXONOMY) as file:
         taxonomy = dict(line.rstrip("\n").split("\t") for line in file)
@@ -137,7 +137,7 @@ def unseen_reads(source: Path | None = None, known: str = "human16s", far: float
 
 
 def v4_region(sequence: str) -> str | None:
-    """The ``LENGTH`` bases after primer 515F, or None where they are missing or not all of A, C, G, T.
+    """The ``LENGTH`` bases after primer 515F, or None if they are missing or not all of them are A, C, G or T.
 
     Example:
         >>> v4_region("AAGTGCCAGCAGCCGCGGTAA" + "ACGTA" * 40)[:8]
@@ -149,7 +149,7 @@ def v4_region(sequence: str) -> str | None:
 
 
 def simulate_families(count: int = 60, size: int = 20, seed: int = 0) -> Families:
-    """Families whose ancestors descend from one sequence; a read is its ancestor with 1 to 12 bases drawn anew."""
+    """Families whose ancestors descend from one sequence; a read is its ancestor with 1 to 12 bases drawn again."""
     ancestors = evolve_tree(count, LENGTH, insertion=0.0, deletion=0.0, seed=seed)
     generator = np.random.default_rng(seed)
     letters = np.array(list("ACGT"))
@@ -170,7 +170,7 @@ def _families(of_family: dict[str, list[str]]) -> Families:
 
 
 def _open(source: Path | None, name: str) -> IO[str]:
-    """Open one of the two files, wherever they are."""
+    """Open one of the two files, in the archive, the folder or the installed package."""
     if source is None:
         # The package is located and not imported: its own code is old, and only its files are wanted.
         spec = find_spec(PACKAGE)
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument(
         "--unseen", type=Path, metavar="FASTA", help="write the reads that are far from all of human16s"
     )
-    parser.add_argument("--far", type=float, default=3, help="least distance in %% of the length, with --unseen (3)")
+    parser.add_argument("--far", type=float, default=3, help="smallest distance in %% of the length, with --unseen (3)")
     options = parser.parse_args()
     try:
         if options.unseen:

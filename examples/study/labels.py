@@ -1,7 +1,7 @@
 """Does NWA put alignment into the embedding space of a model that is trained on labels, not on edit distance?
 
-A ResidualCNN learns to tell bacterial families apart, with and without NWA. Its embeddings are then judged on families it has
-never seen: Spearman correlation of embedding distance and edit distance over all pairs of reads, how often the nearest read is
+A ResidualCNN learns to tell bacterial families apart, with and without NWA. Its embeddings are then evaluated on unseen
+families: the Spearman correlation of embedding distance and edit distance over all pairs of reads, how often the nearest read is
 a truly nearest one, and how often it is of the right family. Settings are chosen on validation families; the table reports
 test families. All rows train for the same CPU seconds of one thread; imports and evaluation are not counted::
 
@@ -10,9 +10,9 @@ test families. All rows train for the same CPU seconds of one thread; imports an
     python examples/study/labels.py --fast                       # simulated families, 2 s a row
 
 A row is ``random``, ``untrained``, ``kmer``, a loss (``plain``: classifier, ``triplet``, ``edits``: edit distance) or a loss
-and a term, such as ``triplet+nwa``; ``nwa`` is short for ``plain+nwa``. Options of a term: ``-w`` its weight (lambda), ``-k`` it
-counts in every k-th step, ``-n`` reads of a batch that feed it; ``-s`` other CPU seconds than the rest. Finished cells are lines
-of the CSV file: later runs resume.
+and a term, such as ``triplet+nwa``; ``nwa`` is short for ``plain+nwa``. Options of a term: ``-w`` its weight (lambda), ``-k``
+computes it in every k-th step, ``-n`` reads of a batch that feed it; ``-s`` its own number of CPU seconds. Finished cells are
+lines of the CSV file: later runs resume.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ DEFAULT_ROWS: Final = [
     "triplet+nwa-w0.03", "plain-s30", "nwa-w0.01", "nwa-w0.3", "nwa-w1", "nwa-w0.03-k1", "nwa-w0.1-k1", "nwa-w0.1-k8",
     "nwa-w0.1-n4", "nwa-w0.1-n8",
 ]  # fmt: skip
-#: Of Muon: the best for ``plain`` on the validation families, among 0.003 and 0.01, and 0.001 and 0.003 of Adam.
+#: Of Muon: the best for ``plain`` on the validation families, of 0.003 and 0.01 (and of 0.001 and 0.003 with Adam).
 LEARNING_RATE: Final = 0.003
 RUN: Final = ("data", "budget")
 FIGURES: Final = ("spearman", "nearest", "family")
@@ -60,7 +60,7 @@ COLUMNS: Final = (*RUN, "row", "seed", *JUDGEMENTS, "l_nw", "accuracy", "steps",
 
 
 class Row(NamedTuple):
-    """What a row of the table is trained on."""
+    """The training of a row of the table."""
 
     name: str
     loss: str
@@ -97,7 +97,7 @@ class Row(NamedTuple):
 
 
 class NWATerm(nn.Module):
-    """NWA on the first reads of a batch; as a control, with a target that knows nothing of the reads."""
+    """NWA on the first reads of a batch; as a control, with a target that does not depend on the reads."""
 
     def __init__(self, row: Row, *, diagonal: bool = False) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ TERMS: Final[dict[str, Callable[[Row], nn.Module]]] = {
 
 
 class Model(nn.Module):
-    """Encoder, classifier and term of a row; ``forward`` gives the loss, the term in it, and the classifier's accuracy."""
+    """Encoder, classifier and term of a row; ``forward`` returns the loss, the term in it, and the classifier's accuracy."""
 
     def __init__(self, row: Row, families: int) -> None:
         super().__init__()
@@ -222,14 +222,14 @@ def train(row: Row, data: Families, seed: int, budget: float) -> tuple[nn.Module
 
 
 def mean_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Ranks for Spearman's correlation, equal values sharing their mean rank."""
+    """Ranks for Spearman's correlation; equal values share their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - counts / 2)[place]
 
 
 @torch.no_grad()
 def judge(encoder: nn.Module | None, data: Families, edits: NDArray[np.int32]) -> dict[str, float]:
-    """Figures of the embeddings of an encoder, or of random ones, beside the edit distances."""
+    """Evaluate the embeddings of an encoder, or random embeddings, against the edit distances."""
     tokens = pair_batch(data.reads, NO_PAIRS).tokens
     parts = [torch.randn(len(part), DIMENSION) if encoder is None else encoder(part) for part in tokens.split(250)]
     distance = cosine_distances(torch.cat(parts).double())
@@ -245,13 +245,13 @@ def judge(encoder: nn.Module | None, data: Families, edits: NDArray[np.int32]) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=DEFAULT_ROWS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights and batches; families stay")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of weights and batches")
     parser.add_argument("--seconds", type=float, default=60.0, dest="budget", help="CPU seconds of training per cell")
     parser.add_argument("--data", choices=("greengenes", "simulated"), default="greengenes")
     parser.add_argument("--greengenes", type=Path, help="folder or source archive, if the package is not installed")
-    parser.add_argument("--fast", action="store_true", help="simulated families, 2 s, one seed: does it run?")
+    parser.add_argument("--fast", action="store_true", help="quick check: simulated families, 2 s, one seed")
     parser.add_argument("--out", type=Path, default=Path("examples/results/labels.csv"))
-    parser.add_argument("--tables", action="store_true", help="train nothing; only draw up what there is")
+    parser.add_argument("--tables", action="store_true", help="train nothing; only report finished cells")
     options = parser.parse_args()
     if options.fast:
         options.data, options.budget, options.seeds = "simulated", min(2.0, options.budget), options.seeds[:1]

@@ -30,9 +30,9 @@ def labels_table(lines: list[dict[str, str]], names: list[str], columns: Sequenc
     """The table: mean and standard deviation over seeds.
 
     Args:
-        lines: Of the CSV file.
-        names: Of the rows.
-        columns: Of the CSV file, as far as they are shown.
+        lines: Lines of the CSV file.
+        names: Names of the rows.
+        columns: Columns of the CSV file to show.
     """
     heads = ["row", "seeds", *(TITLES[column] for column in columns)]
     table = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
@@ -49,7 +49,7 @@ def labels_table(lines: list[dict[str, str]], names: list[str], columns: Sequenc
 
 
 def labels_figure(lines: list[dict[str, str]], names: list[str]) -> Figure:
-    """Family of the nearest read against the order of edit distances, on test families, by row."""
+    """How often the nearest read has the right family, against the Spearman correlation, on test families, by row."""
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     for name in names:
@@ -71,7 +71,7 @@ def labels_figure(lines: list[dict[str, str]], names: list[str]) -> Figure:
 
 
 def machine() -> str:
-    """The processor and what was used of it."""
+    """The processor, the number of threads and the version of PyTorch."""
     cpus = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", cpus.read_text()) if cpus.exists() else None
     return f"{found[1] if found else platform.machine()}, one thread, PyTorch {torch.__version__}"

@@ -1,7 +1,7 @@
-"""What landmarks and NWA do for each encoder, at equal seconds of one thread, and what the best of it reaches.
+"""The effect of landmarks and NWA on each encoder, at equal seconds of one thread, and the best combination.
 
-Run it with ``python examples/study/landmarks.py``, and with ``--table`` for the table of what there is. A row is an encoder and
-what is changed about it, joined by ``+``::
+Run it with ``python examples/study/landmarks.py``, and with ``--table`` for the table of the finished cells. A row is an encoder
+and its changes, joined by ``+``::
 
     alone       landmarks without another encoder; the others: cnn, transformer, dsee (as published),
                 dseecnn, residual, linear, own
@@ -15,9 +15,9 @@ what is changed about it, joined by ``+``::
     r0.98       first radius of its sphere
     m256        dimension of the embeddings, instead of 128
 
-A run has as many steps as fill its CPU seconds, which are taken over 60 steps first; labels and features are part of them.
-Every finished cell is a line of the CSV file, so an interrupted study resumes. Validation error is for choosing; nothing is
-chosen by the test error. ``--unseen`` is another file of reads, some of which are tested too.
+A run has as many steps as fit into its CPU seconds; the time of a step is measured over 60 steps first, and includes labels and
+features. Every finished cell is a line of the CSV file, so an interrupted study resumes. Settings are chosen by the validation
+error, never by the test error. ``--unseen`` is another file of reads, some of which are tested too.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ UNSEEN: Final = 1500
 
 
 class Clock(Callback):
-    """CPU seconds of a step, the first ones left out."""
+    """CPU seconds per step, without the first steps."""
 
     FIRST, LAST = 20, 80
 
@@ -79,7 +79,7 @@ class Clock(Callback):
 
 
 def options_of(row: str) -> list[str]:
-    """What a row is called on the command line."""
+    """The options of a row on the command line."""
     encoder, *changes = row.split("+")
     if encoder not in ENCODERS:
         raise SystemExit(f"{row}: expected one of {', '.join((*ENCODERS, *BASELINES))}, found {encoder}")
@@ -109,7 +109,7 @@ def options_of(row: str) -> list[str]:
 
 
 def build(row: str, options: argparse.Namespace, seed: int, steps: int) -> NWACLI:
-    """What ``nwa fit`` builds, without its log and checkpoint folders."""
+    """The model, data and trainer of ``nwa fit``, without folders for logs and checkpoints."""
     quiet = {
         "trainer.logger": "false",
         "trainer.enable_model_summary": "false",
@@ -196,7 +196,7 @@ def spread(group: list[dict[str, str]], name: str) -> str:
 
 
 def machine() -> str:
-    """The processor, as the system calls it."""
+    """Name of the processor, from the system."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
     return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
@@ -207,12 +207,12 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=["constant", "kmer", "mds", "residual+v", "residual+v+l128"])
     parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
     parser.add_argument("--train-size", type=int)
-    parser.add_argument("--seconds", type=float, default=100, help="CPU seconds of training (100)")
+    parser.add_argument("--seconds", type=float, default=100, help="CPU seconds of training (default: 100)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--unseen", type=Path, help="reads that are tested too, see greengenes.py --unseen")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep a checkpoint of each cell")
-    parser.add_argument("--table", action="store_true", help="print the table of the cells there are, and stop")
+    parser.add_argument("--table", action="store_true", help="print the table of the finished cells, and stop")
     options = parser.parse_args()
     if options.table:
         print(table(read_cells(options.out)))

@@ -1,6 +1,6 @@
-r"""Other targets for the maps of an encoder's features. What they are worth: docs/results/what_pays.md.
+r"""Other targets for the maps of an encoder's features; docs/results/what_pays.md has their effect.
 
-A model for ``nwa fit`` and for ``reproduce.py``; run from this folder, so that it is found::
+A model for ``nwa fit`` and for ``reproduce.py``; run it from this folder, so that it is found::
 
     nwa fit --config ../configs/cnn.yaml --config ../configs/features.yaml --config other_targets.yaml \
         --model.encoder NeuroSEEDCNN
@@ -17,12 +17,12 @@ from nwa_lightning import EditDistanceModel, PairBatch
 
 
 class OtherTargetModel(EditDistanceModel):
-    """Teaches its maps something else than a Needleman-Wunsch matrix.
+    """Trains its maps on a target other than a Needleman-Wunsch matrix.
 
     Args:
-        target: diagonal, the distance to the diagonal, which knows nothing of the sequences: a target that is to beat; or
-            posterior, how probable it is that an alignment sets two bases together.
-        **kwargs: Handed on to ``EditDistanceModel``.
+        target: diagonal, the distance to the diagonal, which does not depend on the sequences and serves as a baseline; or
+            posterior, the probability that an alignment pairs two bases.
+        **kwargs: Passed on to ``EditDistanceModel``.
     """
 
     def __init__(self, *args: Any, target: Literal["diagonal", "posterior"] = "diagonal", **kwargs: Any) -> None:
@@ -30,7 +30,7 @@ class OtherTargetModel(EditDistanceModel):
         self.target = target
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        """As ever, with other scores in the place of the matrices."""
+        """The usual step, with other scores in place of the matrices."""
         if self.target == "diagonal":
             places = torch.arange(batch.tokens.shape[1], dtype=torch.int16, device=batch.tokens.device)
             scores = -(places[:, None] - places).abs().expand(len(batch.nw_pairs), -1, -1)
@@ -41,14 +41,14 @@ class OtherTargetModel(EditDistanceModel):
 
 
 def log_posterior(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-    """How probable it is that an alignment sets a base of the first beside one of the second sequence.
+    """The probability that an alignment pairs a base of the first sequence with a base of the second.
 
-    An alignment has a probability in proportion to the exponential of its score: 1 for a match, -1 for a mismatch or a gap.
-    By the forward and the backward recursion (Durbin et al., "Biological sequence analysis", 1998, chapter 4).
+    The probability of an alignment is proportional to the exponential of its score: 1 for a match, -1 for a mismatch or a gap.
+    Computed by the forward and backward recursions (Durbin et al., "Biological sequence analysis", 1998, chapter 4).
 
     Args:
         first: ``(Q, n)`` codes and ``(Q,)`` lengths of the first sequences.
-        second: Of the second ones.
+        second: Codes and lengths of the second sequences.
 
     Returns:
         ``(Q, n + 1, n + 1)`` logarithms, where cell (i, j) has the i-th and the j-th base; -inf in row and column 0.

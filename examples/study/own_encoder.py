@@ -1,4 +1,4 @@
-"""A user's own encoder, as plain as they come, for the study of landmarks."""
+"""A simple encoder of a user's own, for the study of landmarks."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from nwa_lightning.sequences.collection import Sequences
 
 
 class WithPrefixes(Augment):
-    """Variants as ever, and of the other sequences every third is cut after a random base."""
+    """The usual variants; in addition, every third of the other sequences is cut after a random base."""
 
     def vary(
         self,

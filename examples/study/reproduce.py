@@ -1,10 +1,9 @@
-"""What NWA does for each system of the paper: every row without and with it, from several seeds, in one table.
+"""The effect of NWA on each system of the paper: every row without and with NWA, from several seeds, in one table.
 
-Run it with ``python examples/study/reproduce.py``. A cell is one training run and its test; it is a line of
-``cells.csv`` in the output folder when it is done, so an interrupted study resumes, and
-``--tables`` draws up the table and the pictures of what there is. Runs that differ in nothing but NWA start from the same
-seed, and take the same split, batches, steps and schedule. Nothing is chosen on the test set: a run ends after its last
-step.
+Run it with ``python examples/study/reproduce.py``. A cell is one training run and its test. Every finished cell is a line of
+``cells.csv`` in the output folder, so an interrupted study resumes, and ``--tables`` makes the table and the pictures of
+the finished cells. Runs that differ only in NWA start from the same seed, and have the same split, batches, steps and
+schedule. Nothing is chosen on the test set: a run ends after its last step.
 """
 
 from __future__ import annotations
@@ -63,17 +62,17 @@ class Cell(NamedTuple):
     dim: int
     train_size: int | None
     seed: int
-    #: Of the sphere of the hyperbolic distance, to begin with.
+    #: Initial radius of the sphere of the hyperbolic distance.
     radius: float | None = None
 
     def name(self, options: argparse.Namespace) -> str:
-        """What its pictures and weights are called."""
+        """The name of its pictures and weights."""
         budget = f"{options.seconds}s" if options.seconds else options.steps
         place = f"m{self.dim}-n{self.train_size or 'all'}-{budget}{f'-r{self.radius}' if self.radius else ''}-seed{self.seed}"
         return f"{short(options.data)}-{self.row}-{self.nwa}-{place}"
 
     def key(self, options: argparse.Namespace) -> dict[str, Any]:
-        """What tells it from all others in the file of cells."""
+        """The values that identify it in the file of cells."""
         budget = {"steps": None if options.seconds else options.steps, "seconds_asked": options.seconds}
         return {"data": Path(options.data).name, **self._asdict(), **budget}
 
@@ -83,7 +82,7 @@ class Cell(NamedTuple):
 
 
 def steps_of(cell: Cell, options: argparse.Namespace) -> int:
-    """Steps of a cell; those of a longer one take as many seconds as the same cell took with NWA."""
+    """Steps of a cell; a ``longer`` cell gets the steps that take as many seconds as the same cell with NWA."""
     if options.seconds:
         clock = Clock()
         cli = build(cell, options, Clock.LAST)
@@ -101,7 +100,7 @@ def steps_of(cell: Cell, options: argparse.Namespace) -> int:
 
 
 class Clock(Callback):
-    """CPU seconds of a step, the first ones left out."""
+    """CPU seconds per step, without the first steps."""
 
     FIRST, LAST = 20, 80
 
@@ -113,7 +112,7 @@ class Clock(Callback):
 
 
 def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
-    """What ``nwa fit`` builds for a cell, without its log and checkpoint folders."""
+    """The model, data and trainer of ``nwa fit`` for a cell, without folders for logs and checkpoints."""
     plain = cell.nwa in ("without", "longer")
     settings = {
         "seed_everything": cell.seed,
@@ -198,7 +197,7 @@ def test_cell(
 
 
 def kind(text: str) -> str:
-    """Check what a run may be."""
+    """Check the kind of a run."""
     if text in KINDS or float(text) > 0:
         return text
     raise ValueError(text)
@@ -212,33 +211,33 @@ def main() -> None:
         metavar="ROW",
         choices=KNOWN,
         default=list(ROWS),
-        help=f"by default those of the paper; of {', '.join(STEMS)}, and each of them with {POWER}: hyperbolic distance to its "
-        f"default power, with {MUON}: trained by Muon, or with {POWER}{MUON}",
+        help=f"rows (default: those of the paper): {', '.join(STEMS)}; append {POWER} for the default power of the hyperbolic "
+        f"distance, {MUON} for training by Muon, or {POWER}{MUON} for both",
     )
     parser.add_argument(
         "--nwa",
         nargs="+",
         type=kind,
         default=["without", "with", "longer"],
-        help="without; with, at the published lambda; longer: without, for the seconds of with; auto; or a lambda",
+        help="without; with: the published lambda; longer: without, but for as many seconds as with; auto; or a lambda",
     )
     parser.add_argument("--dims", type=int, nargs="+", default=[128], help="dimensions of the embeddings")
     parser.add_argument("--train-sizes", type=int, nargs="+", help="training sequences; by default all")
-    parser.add_argument("--seeds", type=int, default=3, help="each has its own split, batches and weights")
+    parser.add_argument("--seeds", type=int, default=3, help="how many; each has its own split, batches and weights")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--seconds", type=int, help="instead of steps: as many as take so many CPU seconds")
-    parser.add_argument("--radius", type=float, help="of the sphere of hyperbolic distances, to begin with")
+    parser.add_argument("--seconds", type=int, help="instead of steps: CPU seconds of training")
+    parser.add_argument("--radius", type=float, help="initial radius of the sphere of hyperbolic distances")
     parser.add_argument(
         "--against",
         nargs="+",
         metavar="ROW",
         choices=KNOWN,
         default=["cnn"],
-        help="rows that others are compared with: each with the one its name begins with, else with the first",
+        help="rows to compare with: each row is compared with the one that its name begins with, or else with the first one",
     )
     parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
     parser.add_argument("--out", type=Path, default=Path("examples/results/study"))
-    parser.add_argument("--tables", action="store_true", help="train nothing; only draw up what there is")
+    parser.add_argument("--tables", action="store_true", help="train nothing; only report finished cells")
     options = parser.parse_args()
     for folder in ("pictures", "weights"):
         (options.out / folder).mkdir(parents=True, exist_ok=True)
@@ -250,7 +249,7 @@ def main() -> None:
 
 
 def train_missing(options: argparse.Namespace) -> None:
-    """Train every wanted cell that is not there, seed by seed, so that an early end leaves all rows with as many seeds."""
+    """Train all missing cells, seed by seed, so that all rows have the same number of seeds if the study is stopped early."""
     wanted = []
     radii = {row: options.radius if is_hyperbolic(row) else None for row in options.rows}
     for seed, size in itertools.product(range(options.seeds), options.train_sizes or [None]):
@@ -266,7 +265,7 @@ def train_missing(options: argparse.Namespace) -> None:
 
 
 def draw_figures(options: argparse.Namespace) -> None:
-    """RMSE against lambda of every row that was trained with several, and attention maps where both weights are there."""
+    """RMSE against lambda for rows with several lambdas, and attention maps for rows that have both weights."""
     lambdas: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = {}
     for cell in typed_cells(options.out / CELLS):
         if cell["nwa"] != "longer" and cell["train_size"] is None and cell["row"] not in BASELINES:

@@ -1,4 +1,4 @@
-"""Pictures of the study: the error against lambda, and what a map looks like without and with NWA."""
+"""Pictures of the study: the error against lambda, and attention maps without and with NWA."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def lambda_figure(cells: dict[str, list[dict[str, Any]]], title: str) -> Figure:
     """RMSE against lambda, of all and of homologous pairs (after Fig. 4 of Lee & No, 2024).
 
     Args:
-        cells: The cells of each seed, by lambda; "without" and "auto", which have none, are drawn as lines.
-        title: Of the picture.
+        cells: The cells of each seed, by lambda; "without" and "auto" have no lambda and are drawn as lines.
+        title: Title of the picture.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2)
@@ -52,13 +52,13 @@ def lambda_figure(cells: dict[str, list[dict[str, Any]]], title: str) -> Figure:
 def maps_figure(without: EditDistanceModel, with_nwa: EditDistanceModel, data: NWADataModule) -> Figure:
     """Maps without and with NWA beside the matrix, whole and zoomed into a diffuse region (after Fig. 5 of the paper).
 
-    Without NWA there is no head to draw a map. There the map is the row softmax of the dot products of the encoder's own
-    features, before its readout, one per position or segment, centred and scaled to mean square 1.
+    Without NWA there is no head to draw a map. In this case the map is the row softmax of the dot products of the encoder's own
+    features before its readout, one per position or segment, centred and scaled to mean square 1.
 
     Args:
-        without: Trained without NWA.
-        with_nwa: The same with it.
-        data: Of both; the pair is that of the first test group whose edit distance is nearest the first decile.
+        without: A model trained without NWA.
+        with_nwa: The same model trained with NWA.
+        data: Data of both. The pair is the one in the first test group whose edit distance is nearest to the first decile.
     """
     batch = next(iter(data.test_dataloader()))
     wanted = batch.distance.float().quantile(0.1)
@@ -105,7 +105,7 @@ def maps_figure(without: EditDistanceModel, with_nwa: EditDistanceModel, data: N
 
 
 def _feature_map(model: EditDistanceModel, tokens: Tensor) -> Tensor:
-    """``(S, S)`` map of two sequences from what the encoder's ``features`` return before the readout."""
+    """``(S, S)`` map of two sequences from the output of the encoder's ``features``, before the readout."""
     with captured_calls(model, "encoder.features") as kept:
         model.encode(tokens)
     output = kept[0].output
@@ -118,7 +118,7 @@ def _feature_map(model: EditDistanceModel, tokens: Tensor) -> Tensor:
 
 
 def _diffuse_corner(target: Tensor) -> int:
-    """Top, and left, of the square along the diagonal whose rows are the least certain, by their mean entropy."""
+    """Top and left edge of the square on the diagonal whose rows are the least certain, by their mean entropy."""
     entropy: NDArray[np.float32] = torch.special.entr(target).sum(dim=1).numpy()
     last = min(target.shape) - ZOOM
     means = [entropy[start : start + ZOOM].mean() for start in range(max(1, last))]

@@ -1,7 +1,7 @@
 """The rows of the study: the configurations of each, and options on top of them.
 
-At the end of a row's name, in this order, ``_power`` is the default power of the hyperbolic distance, which is published
-without one, and ``_muon`` the default optimizer, Muon, in place of RAdam.
+Two suffixes of a row's name, in this order, replace published settings by our defaults: ``_power`` uses the default power of
+the hyperbolic distance, which has no power in the paper, and ``_muon`` the default optimizer, Muon, instead of RAdam.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ POWER, MUON = "_power", "_muon"
 
 
 class Row(NamedTuple):
-    """What a row trains."""
+    """The training of a row."""
 
     #: Files of ``CONFIGS``, a later one on top of those before; the first names the encoder.
     configs: tuple[str, ...]
     options: Mapping[str, Any] = MappingProxyType({})
 
     def arguments(self) -> list[str]:
-        """What it is called on the command line."""
+        """The options of the row on the command line."""
         files = [f"--config={CONFIGS / f'{config}.yaml'}" for config in self.configs]
         return files + [f"--{name}={value}" for name, value in self.options.items()]
 
@@ -87,11 +87,11 @@ def arguments(row: str, *, nwa: bool) -> list[str]:
 
 
 def published_lambda(row: str) -> str:
-    """The lambda that is published for a row, as one would write it."""
+    """The published lambda of a row, as text."""
     return "1e-6" if row.startswith("dsee") else "1e-5"
 
 
 def is_hyperbolic(row: str) -> bool:
-    """Whether a row has the default distance, which alone has a radius."""
+    """Whether a row has the default distance, the only one with a radius."""
     config = CONFIGS / f"{STEMS[row.removesuffix(MUON).removesuffix(POWER)].configs[0]}.yaml"
     return "distance" not in yaml.safe_load(config.read_text())["model"]["init_args"]

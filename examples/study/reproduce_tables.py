@@ -27,7 +27,7 @@ SMALLEST = 0.01
 
 
 def typed_cells(path: Path) -> list[dict[str, Any]]:
-    """Every finished cell, its numbers as numbers and what is empty as None."""
+    """Every finished cell, with numbers as numbers and empty values as None."""
     return [{name: _typed(name, value) for name, value in cell.items()} for cell in read_cells(path)]
 
 
@@ -40,16 +40,16 @@ def _typed(name: str, value: str) -> str | int | float | None:
 
 
 def tables(folder: Path, order: list[str], against: list[str]) -> str:
-    """Write table.md: mean and spread over seeds, and what changed.
+    """Write table.md: mean and spread over seeds, and the changes.
 
     Args:
-        folder: With ``cells.csv``.
-        order: Of the rows.
-        against: Rows that others are compared with, at the same budget: each with the one that its name begins with, else
-            with the first.
+        folder: Folder with ``cells.csv``.
+        order: Order of the rows.
+        against: Rows to compare with, at the same budget: each row is compared with the one that its name begins with, or
+            else with the first one.
 
     Returns:
-        What table.md has.
+        The content of table.md.
     """
     cells = typed_cells(folder / CELLS)
     if not cells:
@@ -59,7 +59,7 @@ def tables(folder: Path, order: list[str], against: list[str]) -> str:
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
 
     def contest(cell: dict[str, Any]) -> tuple[Any, ...]:
-        """What two cells share that may be compared: data, dimension, training sequences, budget, first radius."""
+        """The values that two comparable cells share: data, dimension, training sequences, budget, initial radius."""
         sizes = cell["dim"], cell["train_size"] or 10**9
         budget = cell["steps"] or 0, cell["seconds_asked"] or 0
         return (cell["data"], *sizes, *budget, cell["radius"] or 0)
@@ -107,7 +107,7 @@ def spread(values: list[float]) -> str:
 
 
 def verdict(values: list[float], bases: list[float]) -> str:
-    """Mean and spread of the change seed by seed; it counts from SMALLEST on, beyond two of its standard deviations."""
+    """Mean and spread of the changes by seed; a change counts if it exceeds SMALLEST and two of its standard deviations."""
     changes = [value - base for value, base in zip(values, bases, strict=True)]
     share = f"{mean(changes):+.3f} ({100 * (mean(values) / mean(bases) - 1):+.1f} %)"
     if len(changes) < 2:

@@ -1,6 +1,6 @@
 """Reads that start anywhere: a random part of each sequence of a set, so that alignments leave the diagonal.
 
-Such reads come from amplicons cut at random, or from primers of different places. ``python examples/study/shifted_reads.py``
+Such reads come from randomly cut amplicons, or from primers at different places. ``python examples/study/shifted_reads.py``
 writes them; ``nwa fit --data.data shifted.fasta.gz`` and ``reproduce.py --data shifted.fasta.gz`` read them.
 """
 

@@ -1,6 +1,6 @@
-"""Try the flags of the Trainer with NWA, by inheritance and by the callback, and write what happened to a table.
+"""Try the flags of the Trainer with NWA, by inheritance and by the callback, and write the results to a table.
 
-Run it with ``python examples/study/trainer_flags.py``; it takes some minutes and writes examples/results/trainer_flags.md.
+Run it with ``python examples/study/trainer_flags.py``; it takes a few minutes and writes examples/results/trainer_flags.md.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ FLAGS = {
 
 
 def compiled(way: str) -> None:
-    """What the row of ``torch.compile`` runs: there is no flag for it."""
+    """Run the row of ``torch.compile``, for which there is no flag."""
     import torch
     from existing_model import Siamese, SiameseWithNWA
     from lightning.pytorch import Trainer
@@ -81,7 +81,7 @@ def compiled(way: str) -> None:
 
 
 def attempt(flags: str | None, way: str) -> str:
-    """Run one cell of the table; what happened, in a few words."""
+    """Run one cell of the table; returns the result in a few words."""
     with tempfile.TemporaryDirectory() as folder:
         if flags is None:
             command = [sys.executable, str(HERE / "trainer_flags.py"), "--compiled", way]
@@ -106,7 +106,7 @@ def attempt(flags: str | None, way: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="*", help="rows to try, by name; the table is then only printed")
+    parser.add_argument("--only", nargs="*", help="rows to try, by name; with it, the table is only printed")
     parser.add_argument("--compiled", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.compiled:

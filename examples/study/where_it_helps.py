@@ -1,9 +1,9 @@
-"""Where NWA might help if not in the plain error: in one table, without it, as published, and other ways to apply it.
+"""Where might NWA help, if not in the plain error? One table: without NWA, as published, and other ways to apply it.
 
-Run it with ``python examples/study/where_it_helps.py``. Every cell trains one encoder from one seed on 1,000 sequences, and
-measures it on the test set of those sequences and, from the same weights, on that of another set that it has never seen. Each
-finished cell is a line of the CSV file, so interrupted runs resume. A table beside it has the mean and
-standard deviation over seeds, and the change against the same without NWA.
+Run it with ``python examples/study/where_it_helps.py``. Every cell trains one encoder from one seed on 1,000 sequences. It is
+measured on the test set of these sequences and, with the same weights, on the test set of another, unseen set. Each finished
+cell is a line of the CSV file, so interrupted runs resume. A table next to that file has the mean and standard deviation over
+seeds, and the change against the same training without NWA.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 #: The ways to apply NWA that are tried under every condition, and those tried under the first one only.
 TERMS = ("without", "published", "features")
 MORE_TERMS = ("early", "projected")
-#: Of the published term where it is not that of the paper: a hundred times as much.
+#: A stronger lambda of the published term: a hundred times that of the paper.
 STRONG = 1e-3
 
 FIGURES = ("rmse", "rmse_homologous", "near", "top1", "elsewhere", "seconds")
@@ -72,7 +72,7 @@ COLUMNS = ("encoder", "condition", "term", "seed", "steps", *FIGURES)
 
 
 class NoisyLabels(NWADataModule):
-    """Edit distances of training pairs with a normal error, never below 0; validation and test stay exact."""
+    """Adds a normal error to the edit distances of training pairs, never below 0; validation and test stay exact."""
 
     def __init__(self, *args: Any, noise: float, seed: int, **kwargs: Any) -> None:
         super().__init__(*args, seed=seed, **kwargs)
@@ -87,9 +87,9 @@ class NoisyLabels(NWADataModule):
 
 
 class ProjectedModel(EditDistanceModel):
-    """Takes from the gradient of the term, embedding by embedding, what points against that of the encoder loss.
+    """Removes from the term's gradient, embedding by embedding, the part that opposes the gradient of the encoder loss.
 
-    After "Gradient surgery" (Yu et al., 2020), where each of two losses gives way; here the encoder loss never does.
+    After "Gradient surgery" (Yu et al., 2020), which projects the gradients of both losses; here only the term is projected.
     """
 
     def nwa_loss(self, embeddings: Tensor, batch: PairBatch, encoder_loss: Tensor | None = None) -> Tensor:
@@ -142,7 +142,7 @@ def cell(encoder: str, condition: str, term: str, seed: int, steps: int) -> dict
 
 
 def trained(encoder: str, here: str, unusual: dict[str, Any], term: str, seed: int, steps: int) -> Any:
-    """What a model predicts after its training."""
+    """Train a model; returns a function that predicts edit distances."""
     seed_everything(seed, verbose=False)
     data = NoisyLabels(
         here,
@@ -171,12 +171,12 @@ def trained(encoder: str, here: str, unusual: dict[str, Any], term: str, seed: i
 
 @lru_cache(maxsize=len(SETS))
 def test_batches(name: str, seed: int) -> list[PairBatch]:
-    """The test set, whose split is that of every cell of the seed."""
+    """The test set, with the same split for every cell of a seed."""
     return list(NWADataModule(name, seed=seed, train_size=TRAIN_SIZE).test_dataloader())
 
 
 def top1(predict: Any, batches: list[PairBatch]) -> float:
-    """Percent of sequences whose nearest neighbour in their group, by the prediction, is one of the nearest in truth."""
+    """Percent of sequences whose predicted nearest neighbour in their group is one of the true nearest neighbours."""
     right = total = 0
     for batch in batches:
         count = len(batch.tokens)

@@ -20,25 +20,25 @@ from numpy.typing import NDArray
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.errors import InputError
 
-#: Little-endian float32, whatever the machine.
+#: Little-endian float32 on every machine.
 _FLOAT: Final = np.dtype("<f4")
 
 
 class EmbeddingWriter(BasePredictionWriter):
-    """Writes what ``predict`` finds: ``embeddings.npy``, ``(N, m)`` float32, and ``names.txt``, one name a line.
+    """Writes the embeddings of ``predict``: ``embeddings.npy``, ``(N, m)`` float32, and ``names.txt``, one name per line.
 
-    Rows are in the order of the input file, whatever the number of processes. Each process writes each batch to its place
-    in the one file, so memory does not grow with N. With several nodes, ``folder`` must be one that all of them share.
+    Rows are in the order of the input file, for any number of processes. All processes write their batches directly into
+    one file, so memory does not grow with N. With several nodes, ``folder`` must be one that all of them share.
 
-    Both files get their names at the very end: an interrupted run leaves ``embeddings.npy.part``, and what an earlier run
-    wrote stays as it was. With ``limit_predict_batches`` or ``fast_dev_run``, N is the number of sequences that were
+    Both files get their final names at the very end. An interrupted run leaves ``embeddings.npy.part``, and the files of an
+    earlier run stay unchanged. With ``limit_predict_batches`` or ``fast_dev_run``, N is the number of sequences that were
     embedded, the first ones of the input. A line break within a name is written as a space.
 
     In Python, call ``trainer.predict(model, datamodule=data, return_predictions=False)``: by default, Lightning also keeps
     all embeddings in memory and returns those of its own process.
 
     Args:
-        folder: Where to write; made if missing.
+        folder: Where to write; created if missing.
     """
 
     def __init__(self, folder: str = "embeddings") -> None:
@@ -48,10 +48,10 @@ class EmbeddingWriter(BasePredictionWriter):
         self._total = self._written = self._begin = self._width = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the folder and begin the file, so that nothing is computed for a place that cannot be written.
+        """Make the folder and begin the file, so that a folder that cannot be written is found before any work is done.
 
         Raises:
-            InputError: If the folder cannot be written, or the data is no ``NWADataModule``.
+            InputError: If the folder cannot be written, or the data is not an ``NWADataModule``.
         """
         super().setup(trainer, pl_module, stage)
         if stage != "predict":
@@ -104,7 +104,7 @@ class EmbeddingWriter(BasePredictionWriter):
         self._written += len(rows)
 
     def _make_file(self, trainer: Trainer, width: int) -> None:
-        """On rank zero the header and the full size; then every rank reads where its rows go."""
+        """Rank zero writes the header and sets the full size; then every rank reads where its rows go."""
         if trainer.is_global_zero:
             size = self._total * width * _FLOAT.itemsize
             with self._errors(), self._part.open("wb") as file:
@@ -120,7 +120,7 @@ class EmbeddingWriter(BasePredictionWriter):
             self._begin = file.tell()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the names and give both files their names, once all processes have written their rows.
+        """Write the names and rename both files, once all processes have written their rows.
 
         Raises:
             InputError: If rows are missing, or the files cannot be written.
@@ -144,7 +144,7 @@ class EmbeddingWriter(BasePredictionWriter):
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Say in one line what the disk refused."""
+        """Turn an error of the disk into a message of one line."""
         try:
             yield
         except FileNotFoundError:
@@ -160,7 +160,7 @@ class EmbeddingWriter(BasePredictionWriter):
 
 
 def _checked_rows(prediction: Any, count: int) -> NDArray[np.float32]:
-    """``(count, m)`` numbers of a prediction, as they are written."""
+    """``(count, m)`` numbers of a prediction, in the type of the file."""
     if torch.is_tensor(prediction) and prediction.is_floating_point():
         if prediction.ndim == 2 and len(prediction) == count:
             return np.ascontiguousarray(prediction.detach().float().cpu().numpy(), dtype=_FLOAT)

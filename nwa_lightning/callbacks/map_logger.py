@@ -28,7 +28,7 @@ from nwa_lightning.nwa.capture import eval_no_grad
 from nwa_lightning.nwa.mixin import NWAMixin
 from nwa_lightning.plots import attention_figure, prediction_figure
 
-#: Where in the order of edit distances the nearest and the farthest pair are taken: related, but seldom the same.
+#: Places of the nearest and the farthest pair in the order of edit distances: related, but seldom identical.
 _NEAREST, _FARTHEST = 0.05, 0.95
 
 
@@ -44,21 +44,21 @@ class PredictsEdits(Protocol):
 
 
 class AttentionMapLogger(Callback):
-    """Draws attention maps of the same few validation pairs again and again, so that one can watch the model learn.
+    """Draws attention maps of the same few validation pairs at regular intervals, so that you can watch the model learn.
 
-    Each picture shows the map, what it is taught and the Needleman-Wunsch matrix. For a model with ``encode`` and
-    ``predicted_edits``, as ``EditDistanceModel`` has them, there is also a picture of predicted against true edit distances
-    of the first validation batch; for any other there is none. It works with a ``NWAMixin`` and beside a ``NWACallback``.
+    Each picture shows the map, its target and the Needleman-Wunsch matrix. A model with ``encode`` and ``predicted_edits``,
+    such as ``EditDistanceModel``, also gets a picture of predicted against true edit distances of the first validation
+    batch. It works with ``NWAMixin`` and ``NWACallback``.
 
     Pictures go to every ``WandbLogger`` and ``TensorBoardLogger`` of the trainer, as ``val/attention_map_0``,
     ``val/attention_map_1`` and so on, and ``val/predictions``. If there is any other logger, or none, they are written as
     ``attention_maps/step=S-pair=0.png`` and ``attention_maps/step=S-predictions.png`` under ``trainer.log_dir``. In a
-    ``fast_dev_run`` they are drawn but not kept. Training is the same with it and without it.
+    ``fast_dev_run`` they are drawn but not kept. The callback does not change the training.
 
     Args:
-        every_n_epochs: Draw at the end of every n-th validation, of which there is one an epoch by default; the end of
-            training is always drawn.
-        pairs: How many pairs, from the nearest to the farthest of the first validation batch.
+        every_n_epochs: Draw at the end of every n-th validation (one validation per epoch by default), and at the end of
+            training.
+        pairs: Number of pairs, from the nearest to the farthest of the first validation batch.
 
     Raises:
         InputError: For a number below 1.
@@ -80,7 +80,7 @@ class AttentionMapLogger(Callback):
         """Check that there is something to draw.
 
         Raises:
-            RuntimeError: If the model has no head, the data is no ``NWADataModule``, or the weights are spread over devices.
+            RuntimeError: If the model has no head, the data is not an ``NWADataModule``, or devices share the weights.
         """
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, NWADataModule):
@@ -98,13 +98,13 @@ class AttentionMapLogger(Callback):
                 f"Expected the whole model on every device but {type(trainer.strategy).__name__} spreads it, so the first "
                 f"process cannot draw alone; leave out AttentionMapLogger or use another strategy, such as ddp."
             )
-        # All processes ask here: to answer, they wait for each other.
+        # All processes ask for log_dir here, because they wait for each other to find it.
         self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "attention_maps"
         self._batch = None
         self._drawn_at = -1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, every n-th time."""
+        """Draw after every n-th validation."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._validations += 1
@@ -112,7 +112,7 @@ class AttentionMapLogger(Callback):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw what training ended with, unless that is drawn already."""
+        """Draw at the end of training, unless these weights are drawn already."""
         if self._drawn_at != trainer.global_step:
             self._draw(trainer, pl_module)
 
@@ -166,7 +166,7 @@ class AttentionMapLogger(Callback):
             )
 
     def _keep(self, trainer: Trainer, name: str, file: str, figure: Figure) -> None:
-        """Hand a picture to the loggers that take pictures; write it for the others."""
+        """Pass a picture to the loggers that take pictures; write a file for the others."""
         image = _rendered(figure)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return

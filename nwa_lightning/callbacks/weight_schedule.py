@@ -1,4 +1,4 @@
-"""Lambda over time."""
+"""A schedule for lambda."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from nwa_lightning.nwa.callback import find_nwa
 class NWAWeightSchedule(Callback):
     """Changes lambda, the weight of the NWA term, from step to step: warm-up, hold, decay, then 0.
 
-    It works with a ``NWAMixin`` and beside a ``NWACallback``. Lambda climbs linearly to the weight that was set there,
-    stays, and falls linearly to 0. It is logged as ``train/nwa_weight``. With "auto" the weight that is found is scaled.
+    It works with ``NWAMixin`` and ``NWACallback``. Lambda rises linearly to the weight that was set there, stays there, and
+    falls linearly to 0. It is logged as ``train/nwa_weight``. With "auto", the schedule scales the weight that is found.
 
     Args:
-        warmup: Optimizer steps of the climb.
-        hold: Optimizer steps at the full weight; null for ever.
-        decay: Optimizer steps of the fall.
+        warmup: Optimizer steps of the linear rise.
+        hold: Optimizer steps at the full weight; null holds it forever.
+        decay: Optimizer steps of the linear fall.
 
     Raises:
         InputError: For a negative number, or a decay that is never reached.
@@ -38,7 +38,7 @@ class NWAWeightSchedule(Callback):
         self.decay = decay
 
     def factor(self, step: int) -> float:
-        """Fraction of the full weight at an optimizer step, from 0 on."""
+        """Fraction of the full weight at an optimizer step, counted from 0."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         past = 0 if self.hold is None else step - self.warmup - self.hold
@@ -47,7 +47,7 @@ class NWAWeightSchedule(Callback):
         return max(0.0, 1 - (past + 1) / (self.decay + 1))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set lambda for the coming step.
+        """Set lambda for the next step.
 
         Raises:
             RuntimeError: If the model has no head.
@@ -62,11 +62,11 @@ class NWAWeightSchedule(Callback):
             pl_module.log("train/nwa_weight", nwa.factor * float(nwa.weight))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the full weight back."""
+        """Restore the full weight."""
         self._restore(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the full weight back, also after an interruption."""
+        """Restore the full weight, also after an interruption."""
         self._restore(trainer, pl_module)
 
     def _restore(self, trainer: Trainer, pl_module: LightningModule) -> None:

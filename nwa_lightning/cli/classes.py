@@ -9,7 +9,7 @@ from nwa_lightning.parts import import_class
 
 
 def find_class(class_path: str) -> type | None:
-    """The class, or None if there is none of that name."""
+    """The class, or None if there is no class of that name."""
     try:
         return import_class(class_path, "")
     except InputError:
@@ -17,7 +17,7 @@ def find_class(class_path: str) -> type | None:
 
 
 def argument_names(class_path: str) -> set[str]:
-    """What the constructor takes, with what it hands on to the classes above it; nothing for an unknown class."""
+    """Arguments of the constructor, with those that it passes on to its base classes; none for an unknown class."""
     found = find_class(class_path)
     if found is None:
         return set()

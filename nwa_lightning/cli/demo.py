@@ -1,4 +1,4 @@
-"""``nwa demo``: the published encoder without and with NWA, and what has a lower error, in a table and in pictures."""
+"""``nwa demo``: the published encoder without and with NWA, and better models, in a table and in pictures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Predictor = Callable[[PairBatch], Tensor]
 #: K of the column of homologous pairs, in edits.
 HOMOLOGOUS = 40
 
-#: Landmarks of the last model, and of the embeddings without training, if there are so many training sequences.
+#: Landmarks of the last model, and of the embeddings without training, if there are enough training sequences.
 LANDMARKS = 512
 
 AS_PUBLISHED = {f"model.{name}": value for name, value in PUBLISHED.items()}
@@ -53,16 +53,16 @@ COLUMNS = ("model", "rmse", "rmse_homologous", "r2", "spearman", "seconds")
 
 
 def run_demo(reads: str, *, out: Path, seed: int = 0, steps: int | None = None, fast: bool = False) -> None:
-    """Train each of ``MODELS``, compare them on the test set, and write what was found.
+    """Train each of ``MODELS``, compare them on the test set, and write the results.
 
     Writes ``table.csv``, ``attention.png``, ``predictions.png`` and a checkpoint for each model.
 
     Args:
         reads: A built-in set or a file of sequences.
-        out: Folder to write into; made if missing.
-        seed: Of the split, the batches and the weights.
+        out: Folder to write into; created if missing.
+        seed: Seed of the split, the batches and the weights.
         steps: Training steps of each model.
-        fast: Take 150 steps instead of 2,000, and one test group instead of all.
+        fast: Use 150 steps instead of 2,000, and one test group instead of all.
 
     Raises:
         InputError: If the reads cannot be used, or the folder cannot be made.
@@ -122,7 +122,7 @@ def run_demo(reads: str, *, out: Path, seed: int = 0, steps: int | None = None, 
 
 
 def _build(reads: str, options: dict[str, object], seed: int, steps: int) -> NWACLI:
-    """What ``nwa fit`` builds with these options, without its log and checkpoint folders."""
+    """The model, data and trainer of ``nwa fit`` with these options, without folders for logs and checkpoints."""
     options = {
         **options,
         "seed_everything": seed,
@@ -139,7 +139,7 @@ def _build(reads: str, options: dict[str, object], seed: int, steps: int) -> NWA
 
 
 def _draw_attention(model: EditDistanceModel, batch: PairBatch, data: NWADataModule, path: Path) -> None:
-    """Draw the test pair whose edit distance is nearest the first decile: related, but not the same."""
+    """Draw the test pair whose edit distance is nearest to the first decile: related, but not identical."""
     wanted = batch.distance.float().quantile(0.1)
     number = int((batch.distance - wanted).abs().argmin())
     shown = chosen_pairs(batch, [number])

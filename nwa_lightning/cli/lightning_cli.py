@@ -1,4 +1,4 @@
-"""LightningCLI with the defaults of ``nwa fit``, and commands that take from a checkpoint what it was trained with."""
+"""LightningCLI with the defaults of ``nwa fit``, and commands that take their settings from a checkpoint."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ from nwa_lightning.models.landmark_mds import LandmarkMDSModel
 from nwa_lightning.models.losses import SquaredLoss
 from nwa_lightning.models.pretrained import PRETRAINED, read_pretrained
 
-#: Validations of a run at least, where an epoch is longer than a tenth of it.
+#: The fewest validations of a run, if an epoch is longer than a tenth of it.
 VALIDATIONS: Final = 10
 
 #: Commands that need a checkpoint.
 _MEASURING: Final = ("validate", "test", "predict")
 
-#: What they take in place of a checkpoint, by --landmarks.
+#: The model that --landmarks uses in place of a checkpoint.
 _UNTRAINED: Final = {"class_path": f"{LandmarkMDSModel.__module__}.{LandmarkMDSModel.__name__}"}
 
-#: What flows from the data into an encoder that takes it.
+#: Sizes that the data pass to an encoder that takes them.
 _LINKED: Final = ("max_length", "vocabulary")
 
 
 class NWACLI(LightningCLI):
-    """LightningCLI with our defaults; the length of the longest sequence flows from the data into the model.
+    """LightningCLI with our defaults; the data pass the length of the longest sequence to the model.
 
     ``validate``, ``test`` and ``predict`` take model and data from the checkpoint; ``fit`` with a checkpoint resumes.
     """
 
     def __init__(self, args: Sequence[str], *, run: bool = True) -> None:
         for harmless in (
-            "LightningCLI's args parameter",  # given although sys.argv is not empty: here they come from there
+            "LightningCLI's args parameter",  # we pass args although sys.argv is not empty: they come from it
             "Couldn't infer the batch indices",  # of prediction, which EmbeddingWriter does not need
-            "`.*configure_optimizers` will be overridden",  # just what --optimizer asks for
-            "Be aware that when using `ckpt_path`",  # callbacks of the training are of no use to a test
+            "`.*configure_optimizers` will be overridden",  # this is the purpose of --optimizer
+            "Be aware that when using `ckpt_path`",  # a test does not need the callbacks of the training
             r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13
         ):
             warnings.filterwarnings("ignore", message=harmless)
@@ -64,7 +64,7 @@ class NWACLI(LightningCLI):
         self._command_parsers: list[LightningArgumentParser] = []
         self._named: dict[str, Any] | None = None
         self._checkpoint: str | None = None
-        # An error is raised, not printed.
+        # Errors are raised, not printed.
         raising: dict[str, Any] = {"exit_on_error": False}
         super().__init__(
             LightningModule,
@@ -87,21 +87,21 @@ class NWACLI(LightningCLI):
             parser.add_argument(
                 "--landmarks",
                 type=int | None,
-                help="Without a checkpoint and without training: embed by edit distances to so many reads of the file, see "
-                "LandmarkMDS; --model.embedding_dim and --model.power go with it. (type: int | None, default: null)",
+                help="Without a checkpoint and without training: embed by edit distances to this many reads of the file, see "
+                "LandmarkMDS; combine with --model.embedding_dim and --model.power. (type: int | None, default: null)",
             )
         classes = _defaults()
-        if self._command in _MEASURING:  # what the checkpoint will say, which the first pass does not know
+        if self._command in _MEASURING:  # a placeholder: the first pass does not know the checkpoint yet
             classes["init_args"]["encoder"]["init_args"] = {"max_length": 1}
         parser.set_defaults({"checkpoint.filename": "best", "checkpoint.save_last": True, "model": classes})
         self._command_parsers.append(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, then parse again with the defaults that the first pass calls for.
+        """Parse, then parse again with the defaults that follow from the first pass.
 
-        Those are the defaults of the model and its parts that are named (jsonargparse would hand the defaults of ours,
-        such as ``lr`` and ``layers``, on to another class that has an argument of the same name); what a checkpoint was
-        trained with; and no limit of the steps where there is one of the epochs.
+        These are the defaults of the named model and its parts; the settings of a checkpoint; and no limit of the steps if
+        there is a limit of the epochs. Without the second pass, jsonargparse would pass the defaults of our classes, such as
+        ``lr`` and ``layers``, on to another class that has an argument of the same name.
         """
         trained = self._read_checkpoint(_value_of("--ckpt_path", args))
         landmarks = _value_of("--landmarks", args) is not None
@@ -114,12 +114,12 @@ class NWACLI(LightningCLI):
             trained = self._read_checkpoint(first.get("ckpt_path"))
         if landmarks and trained is not None:
             raise InputError(
-                f"--landmarks: expected no checkpoint besides, found {first.get('ckpt_path')}; leave one of them out"
+                f"--landmarks: expected no checkpoint, found {first.get('ckpt_path')}; leave one of them out"
             )
         if first and trained is None and not landmarks and self._command in _MEASURING:
             raise InputError(
                 f"--ckpt_path: expected a checkpoint, found none; give one that `nwa fit` wrote (nwa {self._command} best.ckpt), "
-                f"or the reads alone and --landmarks 512, to do without training"
+                f"or only the reads and --landmarks 512, which needs no training"
             )
         defaults: dict[str, Any] = {}
         if trained is not None:
@@ -151,7 +151,7 @@ class NWACLI(LightningCLI):
         if trained is not None and trained.model is not None:
             check_model(trained.model, config["model"].as_dict())
         if self._command in _MEASURING:
-            # Lightning would read the checkpoint too, and take what it finds without a word.
+            # Lightning would read the checkpoint too, and silently use its settings.
             self._checkpoint, config["ckpt_path"] = config["ckpt_path"], None
 
     @property
@@ -161,7 +161,7 @@ class NWACLI(LightningCLI):
         return self.config[command] if command else self.config
 
     def _first_pass(self, parser: LightningArgumentParser, args: Any) -> dict[str, Any]:
-        """What the arguments say, as plain values; nothing for help, or for an error, which the second pass will tell."""
+        """The arguments as plain values; none for help, or for an error, which the second pass reports."""
         printed = io.StringIO()
         with redirect_stdout(printed), redirect_stderr(io.StringIO()), suppress(SystemExit, argparse.ArgumentError):
             parser.parse_args([*args, "--print_config"])
@@ -192,7 +192,7 @@ class NWACLI(LightningCLI):
         return {name.removeprefix(below).partition(".")[0] for name in names if name.startswith(below)}
 
     def before_instantiate_classes(self) -> None:
-        """Choose what is kept of a training, and what is loaded."""
+        """Choose which checkpoints training keeps, and which callbacks the command uses."""
         config = self._config
         unused = {"checkpoint", "embeddings"}
         if self._command == "fit" and config["trainer"]["enable_checkpointing"] is not False:
@@ -210,10 +210,10 @@ class NWACLI(LightningCLI):
             ):
                 config["checkpoint"]["monitor"] = "val/rmse"
             else:
-                config["checkpoint"]["save_top_k"] = 0  # nothing says which is best: last.ckpt alone
+                config["checkpoint"]["save_top_k"] = 0  # without a metric for the best one: only last.ckpt
 
     def instantiate_classes(self) -> None:
-        """Build data, model and trainer, and hand the checkpoint to the command."""
+        """Build data, model and trainer, and pass the checkpoint to the command."""
         super().instantiate_classes()
         if self._checkpoint in PRETRAINED and not Path(self._checkpoint).exists():  # no file for Lightning to load
             checkpoint = read_pretrained(self._checkpoint)
@@ -235,7 +235,7 @@ class NWACLI(LightningCLI):
             raise InputError(f"--trainer: {squeezed(error)}") from None
 
     def before_fit(self) -> None:
-        """Validate at least ten times in a run, however long an epoch is; say how the reads are split."""
+        """Validate at least ten times in a run, even if an epoch is long; print how the reads are split."""
         trainer, data = self.trainer, self.datamodule
         rank_zero_info(data.reads.summary())
         config = self._config["trainer"]
@@ -250,7 +250,7 @@ class NWACLI(LightningCLI):
             trainer.check_val_every_n_epoch = None
 
     def predict(self, model: LightningModule, **options: Any) -> None:
-        """Embed; what is written is not kept in memory too. An encoder that no checkpoint holds is written beside."""
+        """Write the embeddings without keeping them in memory. Also write an encoder that is in no checkpoint."""
         self.trainer.predict(model, **{**options, "return_predictions": False})
         if isinstance(model, LandmarkMDSModel) and self.trainer.is_global_zero:
             folder = Path(self._config["embeddings"]["folder"])
@@ -258,7 +258,7 @@ class NWACLI(LightningCLI):
 
 
 def _value_of(option: str, args: Sequence[str]) -> str | None:
-    """What is given for an option, without a look at all others; None if it is not given."""
+    """The value of one option, regardless of all others; None if it is not given."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(option, dest="value")
     with suppress(argparse.ArgumentError):
@@ -288,7 +288,7 @@ def _named_classes(config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _link(parser: LightningArgumentParser, model: dict[str, Any] | None) -> None:
-    """Let the data tell an encoder its sizes, where it takes them."""
+    """Link the sizes of the data to the encoder's arguments, if it has such arguments."""
     encoder = (model or {}).get("init_args", {}).get("encoder")
     if encoder is None:
         return

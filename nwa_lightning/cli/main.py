@@ -1,4 +1,4 @@
-"""The command line: ``nwa fit | validate | test | predict`` is a LightningCLI; ``nwa demo`` shows it all at once.
+"""The command line: ``nwa fit | validate | test | predict`` is a LightningCLI; ``nwa demo`` compares models in one run.
 
 ``nwa export`` writes a trained encoder for use elsewhere.
 """
@@ -27,11 +27,11 @@ COMMANDS = {
     "test": "measure a checkpoint on the test set",
     "predict": "write the embeddings of every sequence of a file; with --landmarks 512 no checkpoint is needed",
     "export": "write the encoder of a checkpoint for use without a trainer: safetensors, JSON, torch.export program",
-    "demo": "train the published encoder without and with NWA, and a better one; print and draw how they compare",
+    "demo": "train the published encoder without and with NWA, and a better one; compare them in a table and in pictures",
 }
 
 
-#: What an argument without a name means, by its place after the command.
+#: Options that arguments without a name stand for, by their place after the command.
 POSITIONALS = {
     "fit": ("--data.data",),
     "validate": ("--ckpt_path",),
@@ -41,10 +41,10 @@ POSITIONALS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are raised, to be said in one line."""
+    """A parser that raises its errors, so that they are printed in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and where to look."""
+        """Raise an error that names the problem and where to find help."""
         unknown = re.search(r"invalid choice: '([^']*)'", message)
         if unknown and "COMMAND" in message:
             near = did_you_mean(unknown[1], COMMANDS)
@@ -54,7 +54,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; user errors print one line and exit with status 2."""
-    # A model in the current folder is found; last, so that no file there stands in for a package.
+    # Models in the current folder are found. It comes last, so that no file there hides a package.
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.append(folder)
     try:
@@ -94,12 +94,12 @@ def _run(args: list[str]) -> None:
     else:
         NWACLI([chosen.command, *_with_names(chosen.command, args[args.index(chosen.command) + 1 :])])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # Else a thread of gloo may still run when the interpreter goes, and the process is aborted (pytorch issue 190489).
+            # Otherwise a thread of gloo may outlive the interpreter, and the process aborts (pytorch issue 190489).
             torch.distributed.destroy_process_group()
 
 
 def _with_names(command: str, rest: list[str]) -> list[str]:
-    """The arguments, those that come first and have no name with the one that is meant."""
+    """The arguments, with names added to the leading ones that have none."""
     untrained = any(argument.partition("=")[0] == "--landmarks" for argument in rest)
     places = ("--data.data",) if untrained else POSITIONALS[command]
     count = next((number for number, argument in enumerate(rest) if argument.startswith("-")), len(rest))
@@ -119,7 +119,7 @@ def _with_names(command: str, rest: list[str]) -> list[str]:
 
 
 def _user_error(error: BaseException) -> str | None:
-    """The line to print; None for an error that no user can mend."""
+    """The line to print; None for an error that the user cannot mend."""
     cause: BaseException | None = error
     # jsonargparse wraps what the __init__ of a model or an encoder raises.
     while cause is not None:
@@ -143,11 +143,13 @@ def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         "reads",
         nargs="?",
         default="human16s",
-        help="FASTA, FASTQ or one read per line, or a set by name: human16s, tree, storage (human16s)",
+        help="file in FASTA, FASTQ or one read per line, or name of a set: human16s, tree, storage (default: human16s)",
     )
-    parser.add_argument("--out", type=Path, default=Path("nwa_demo"), help="folder for what it writes (nwa_demo)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split, the batches and the weights (0)")
-    parser.add_argument("--steps", type=int, help="training steps of each model (2000; with --fast 150)")
+    parser.add_argument("--out", type=Path, default=Path("nwa_demo"), help="output folder (default: nwa_demo)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the split, the batches and the weights (default: 0)"
+    )
+    parser.add_argument("--steps", type=int, help="training steps of each model (default: 2000; with --fast 150)")
     parser.add_argument("--fast", action="store_true", help="the one-minute version: few steps, a rough table")
 
 
@@ -155,11 +157,13 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write the encoder of a checkpoint, without the NWA head: encoder.safetensors (weights; "
         "nwa_lightning.load_encoder reads the folder), config.json (its class and arguments, the codes of the letters, "
-        "the learnt distance) and encoder.pt2 (torch.export.load runs it without this package: int64 tokens "
-        "(any number, max_length + 1), <sos> and codes and padding, to embeddings)."
+        "the learnt distance) and encoder.pt2 (torch.export.load runs it without this package; it maps int64 tokens "
+        "of shape (any number, max_length + 1), which are <sos>, codes and padding, to embeddings)."
     )
     parser.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint that `nwa fit` wrote")
-    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write into; made if missing")
+    parser.add_argument(
+        "--to", type=Path, required=True, metavar="DIR", help="folder to write into; created if missing"
+    )
 
 
 OWN_ARGUMENTS = {"export": _add_export_arguments, "demo": _add_demo_arguments}

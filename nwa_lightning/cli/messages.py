@@ -1,4 +1,4 @@
-"""One line for what a parser or Lightning says in many."""
+"""Turn long messages of the parser or of Lightning into one line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Final
 
-#: The most letters of a message that is passed on as it is.
+#: The most letters of a message; longer ones are cut.
 _MOST: Final = 400
 
-#: What jsonargparse says inside its long messages, and what we say of it; the first that fits counts.
+#: Patterns in the long messages of jsonargparse, and our messages for them; the first pattern that fits counts.
 _REASONS: Final = (
     (r"Option '(?P<option>[^']*)' is not accepted", ""),
     (r"[Uu]nrecognized arguments: (?P<unknown>.*)", ""),
@@ -34,7 +34,7 @@ _REASONS: Final = (
 
 
 def squeezed(message: object) -> str:
-    """A message as one line of bearable length."""
+    """A message as one line of limited length."""
     line = " ".join(str(message).split())
     return line if len(line) <= _MOST else f"{line[: _MOST - 4]} ..."
 
@@ -43,20 +43,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A remark that names the nearest known word, or nothing.
 
     Args:
-        word: What was found.
-        known: What could have been meant.
+        word: The word that was found.
+        known: The words that could have been meant.
     """
     near = get_close_matches(word, list(known), n=1)
     return f", did you mean {near[0]}?" if near else ""
 
 
 def parser_message(message: str, options_of: Callable[[str], Iterable[str]], help_command: str) -> str:
-    """What a parser complains of, in one line: option, what was expected, what was found, where to look.
+    """The error of a parser in one line: the option, what was expected, what was found, where to look.
 
     Args:
-        message: Of jsonargparse, over many lines.
-        options_of: The names of the options below a key, such as those of ``model``, for a suggestion.
-        help_command: What lists the options.
+        message: Message of jsonargparse, over many lines.
+        options_of: Returns the names of the options below a key, such as those of ``model``, for a suggestion.
+        help_command: The command that lists the options.
     """
     key = _key(message)
     for pattern, text in _REASONS:
@@ -101,7 +101,7 @@ def _kinds(message: str) -> str:
 def _near(option: str, options_of: Callable[[str], Iterable[str]]) -> str:
     room, _, name = option.rpartition(".")
     if not room:
-        for below in ("model", "data", "trainer"):  # the part before the dot is what is left out most
+        for below in ("model", "data", "trainer"):  # people most often leave out the part before the dot
             if name in options_of(below):
                 return f", did you mean --{below}.{name}?"
     near = did_you_mean(name, options_of(room))

@@ -1,4 +1,4 @@
-"""What a checkpoint tells the command line: the model and the data it was trained on."""
+"""The settings that the command line takes from a checkpoint: the model and its training data."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from nwa_lightning.cli.classes import argument_names, find_class
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.checkpoint import read_checkpoint
 
-#: Arguments of a model that say how it is measured, not what it is.
+#: Arguments of a model that only affect how it is evaluated.
 _OF_MEASURING: Final = frozenset({"homologous"})
 
 
 class Trained(NamedTuple):
-    """What a checkpoint says of its training.
+    """What a checkpoint says about its training.
 
     Attributes:
         model: ``class_path`` and ``init_args``; None if the checkpoint does not know its class.
-        data: Arguments of the data module that say which reads these are; empty if they came from elsewhere.
-        batches: Its arguments that say how training batches are made.
+        data: Arguments of the data module that choose the reads; empty if the reads came from another data module.
+        batches: Arguments of the data module that determine the training batches.
     """
 
     model: dict[str, Any] | None
@@ -31,7 +31,7 @@ class Trained(NamedTuple):
 
 @dataclass(frozen=True)
 class _Class:
-    """A class, the same by either name: where it is written and where its package offers it. One that is unknown is its name."""
+    """A class that equals itself under both names: of its module and of its package. An unknown class is its name."""
 
     name: str = field(compare=False)
     found: type | str
@@ -41,10 +41,10 @@ class _Class:
 
 
 def read_trained(path: Path) -> Trained:
-    """Read a checkpoint, without pickle.
+    """Read a checkpoint without running code from it.
 
     Raises:
-        InputError: If it is none.
+        InputError: If the file is not a checkpoint.
     """
     checkpoint = read_checkpoint(path)
     known = checkpoint.get("NWADataModule", {}).get("trained_on", {})
@@ -65,7 +65,7 @@ def check_model(trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         found: Those of the command line and its configuration files.
 
     Raises:
-        InputError: At the first difference; the message says both sides.
+        InputError: At the first difference; the message names both sides.
     """
     ours, theirs = dict(_flat(trained, "")), dict(_flat(found, ""))
     for key, value in ours.items():
@@ -78,7 +78,7 @@ def check_model(trained: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 
 def _flat(spec: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
-    """Options as the command line names them, with their values; a class comes first."""
+    """Options by their names on the command line, with their values; a class comes first."""
     class_path = spec["class_path"]
     yield name, _Class(class_path, find_class(class_path) or class_path)
     for key, value in spec.get("init_args", {}).items():

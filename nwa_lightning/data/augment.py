@@ -1,4 +1,4 @@
-"""Fresh variants of training sequences; a batch labels them as it labels all others, so they cost no ground truth."""
+"""Fresh variants of training sequences; a batch computes their exact labels like all others, so they need no extra data."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Augment:
     """Replace a fraction of every training batch by fresh variants of training sequences.
 
     A variant is the start of one training sequence and the rest of another, drawn from the whole training set, with random
-    edits. It is never empty, and never longer than the longest training sequence: what is beyond is cut off.
+    edits. It is never empty, and it is cut to the length of the longest training sequence.
 
     Args:
         fraction: Fraction of the sequences of a batch that are variants, 0 to 1; spread evenly over the batch.
         edits: Highest rate of edits per base, 0 to 1; each variant draws its own rate between 0 and it.
         indels: Fraction of the edits that are insertions or deletions, half of them each; the others are substitutions.
         crossover: Whether a variant has two parents; they are cut at the same random fraction of their lengths.
-        shift: Bases by which one variant in ten is shifted at most, for reads that now and then start earlier or later than
-            others: its first bases go to its end, or its last ones to its start.
+        shift: Largest shift in bases; one variant in ten is shifted. Use it for reads that sometimes start earlier or later
+            than others: the first bases of the variant move to its end, or the last ones to its start.
         fixed_length: Whether a variant gets the length of its first parent: cut, or filled with random letters.
 
     Raises:
@@ -52,7 +52,7 @@ class Augment:
             raise InputError(f"augment.shift: expected a number of bases, 0 for none, found {self.shift}")
 
     def rows(self, count: int) -> NDArray[np.int64]:
-        """Which rows of a batch of ``count`` are variants; every block of rows holds about its fraction of them."""
+        """The rows of a batch of ``count`` that are variants; every block of rows has about the same fraction of them."""
         return np.flatnonzero(np.diff(np.floor(np.arange(count + 1) * self.fraction + 0.5)))
 
     def vary(
@@ -69,12 +69,12 @@ class Augment:
         Args:
             training: The training set.
             drawn: ``(U,)`` rows of ``training``.
-            alphabet: Of the training set; edits draw their letters uniformly from it.
-            generator: What draws.
-            max_length: The most bases of a variant; None for those of the longest training sequence.
+            alphabet: Alphabet of the training set; edits draw their letters uniformly from it.
+            generator: The random generator.
+            max_length: The most bases of a variant; None for the length of the longest training sequence.
 
         Returns:
-            The U sequences, those of ``rows(U)`` replaced by variants. Names stay those of the rows drawn.
+            The U sequences, in which variants replace ``rows(U)``. The names are still those of the rows drawn.
         """
         batch = training.take(drawn)
         width = training.max_length if max_length is None else max_length
@@ -104,10 +104,10 @@ class Augment:
     def _edit(
         self, codes: NDArray[np.uint8], lengths: NDArray[np.int64], letters: int, generator: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Edit ``(N, n)`` codes of ``(N,)`` lengths; changes them in place, and returns a block at least as wide, padded.
+        """Edit ``(N, n)`` codes of ``(N,)`` lengths; changes them in place, and returns a padded block at least as wide.
 
-        A base meets one edit or none: it is lost, gets a random neighbour, or becomes another letter. The first base of
-        a sequence that would lose all is not lost.
+        Each base gets at most one edit: it is deleted, gets a random neighbour, or becomes another letter. If a sequence
+        would lose all its bases, its first base is kept.
         """
         inside = np.arange(codes.shape[1]) < lengths[:, None]
         drawn = generator.random(codes.shape, dtype=np.float32)
@@ -121,7 +121,7 @@ class Augment:
         copies = (inside & ~lost).astype(np.int64) + gained
         copies[~copies.any(axis=1), 0] = 1
         flat = np.repeat(codes, copies.ravel())
-        # Of the two copies of a base, one or the other becomes the random neighbour.
+        # One of the two copies of a base becomes the random neighbour.
         places = copies.cumsum()[gained.ravel()] - generator.integers(1, 3, int(gained.sum()))
         flat[places] = generator.integers(letters, size=len(places)) + FIRST_LETTER
         lengths = copies.sum(axis=1)
@@ -140,14 +140,15 @@ def _cross(
     """The start of one sequence and the rest of another, cut at the same random fraction; no longer than the longer one.
 
     Args:
-        codes: ``(N, n)``, of the first parents.
-        lengths: ``(N,)``, theirs.
+        codes: ``(N, n)`` codes of the first parents.
+        lengths: ``(N,)`` lengths of the first parents.
         others: ``(N, n)`` codes of the second parents.
-        other_lengths: ``(N,)``, theirs.
-        generator: What draws.
+        other_lengths: ``(N,)`` lengths of the second parents.
+        generator: The random generator.
 
     Returns:
-        ``(N, n)`` codes, anything beyond the end, and ``(N,)`` lengths, at least 1: the cut is before the last base.
+        ``(N, n)`` codes, with arbitrary values beyond the end, and ``(N,)`` lengths, at least 1: the cut is before the last
+        base.
     """
     fraction = generator.random(len(codes))
     start, cut = ((fraction * side).astype(np.int64)[:, None] for side in (lengths, other_lengths))

@@ -1,7 +1,7 @@
 """PairBatch, and how to make one of sequences.
 
-A batch holds each sequence once and says by row numbers which of them are paired: 64 sequences make 2,016 pairs, for
-64 passes of the encoder. Edit distances and Needleman-Wunsch matrices are computed when a batch is asked for.
+A batch holds each sequence once and lists its pairs by row numbers: 64 sequences make 2,016 pairs, for 64 passes of the
+encoder. Edit distances and Needleman-Wunsch matrices are computed when a batch is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, PADDING, SOS, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 
-#: Sequences that feed the NWA term by default: with more, a step costs more and teaches no more (``examples/study/labels.py``).
+#: Sequences that feed the NWA term by default: more of them cost more and teach no more (``examples/study/labels.py``).
 NWA_BATCH_SIZE: Final = 6
 
 
@@ -30,13 +30,13 @@ class PairBatch(NamedTuple):
     All fields but the last are tensors, so Lightning moves a batch to its device by itself.
 
     Attributes:
-        tokens: ``(U, L)`` int64: ``<sos>``, codes, then padding; or tokens of somebody else, as they were given.
+        tokens: ``(U, L)`` int64: ``<sos>``, codes, then padding; or tokens of another tokenizer, as they were given.
         lengths: ``(U,)`` int64, bases per sequence, ``<sos>`` not counted.
         pairs: ``(P, 2)`` int64 rows of ``tokens``: first (rows of a map), second (columns).
         distance: ``(P,)`` int64 edit distances, in edits.
         nw: ``(Q, L, L)`` int16 Needleman-Wunsch matrices of the first Q pairs.
-        nw_rows: N, where those Q pairs use all of the first N rows and no other; None where they use others. By it a GPU
-            need not be asked which rows they use.
+        nw_rows: N, if those Q pairs use exactly the first N rows; None if they use other rows. It saves asking a GPU which
+            rows they use.
     """
 
     tokens: Tensor
@@ -58,7 +58,7 @@ class PairBatch(NamedTuple):
 
     @property
     def nw_pairs(self) -> Tensor:
-        """``(Q, 2)``: the pairs that have a matrix."""
+        """``(Q, 2)`` pairs that have a matrix."""
         return self.pairs[: self.nw.shape[0]]
 
     @property
@@ -82,21 +82,22 @@ def pair_batch(
 ) -> PairBatch:
     """Make a batch of sequences, with edit distances and Needleman-Wunsch matrices.
 
-    It takes a fraction of a millisecond for what the NWA term needs, so it may be called in a training step.
+    With the default pairs it takes a fraction of a millisecond, so it may be called in a training step.
 
     Args:
-        sequences: U of them: strings, codes (uint8 arrays without padding), ``Sequences``, or ``(U, n)`` tokens of any
-            tokenizer, where ``lengths`` says how many of each row count, from its first column on. Leave out special tokens.
+        sequences: U sequences: strings, codes (uint8 arrays without padding), ``Sequences``, or ``(U, n)`` tokens of any
+            tokenizer. With tokens, ``lengths`` says how many of each row count, from its first column on. Leave out special
+            tokens.
         pairs: ``(P, 2)`` rows: first (rows of a map), second (columns). None for all pairs of the first N sequences, which is
-            all that the NWA term needs; "all" for all pairs of all sequences, those of the first N leading.
-        lengths: ``(U,)`` with tokens; else none.
+            all that the NWA term needs; "all" for all pairs of all sequences, beginning with those of the first N.
+        lengths: ``(U,)`` letters of each row of tokens; None for other sequences.
         nwa_batch_size: N. The first pairs get a matrix, as long as they have no more than N different sequences.
         match: Score of equal letters in the matrix.
         mismatch: Score of different letters.
         gap: Score of a gap.
-        kind: Of the matrix, as in ``nw_matrices``.
-        alphabet: Of strings, or its name: dna, rna, iupac, protein.
-        max_length: Pad tokens and matrices for so many letters; None for the longest of these sequences.
+        kind: Kind of the matrix, as in ``nw_matrices``.
+        alphabet: Alphabet of the strings, or its name: dna, rna, iupac, protein.
+        max_length: Pad tokens and matrices for this many letters; None for the length of the longest sequence.
 
     Returns:
         The batch, on the CPU; ``tokens`` are ``<sos>``, codes and padding, or the tokens that were given.
@@ -141,10 +142,10 @@ def pair_batch(
 
 
 def chosen_pairs(batch: PairBatch, numbers: Sequence[int] | Tensor) -> PairBatch:
-    """Some pairs of a batch, each with its matrix, for looking at.
+    """Some pairs of a batch, each with its matrix, for display.
 
     Args:
-        batch: Of tokens that begin with ``<sos>``.
+        batch: A batch whose tokens begin with ``<sos>``.
         numbers: ``(Q,)`` numbers of its pairs.
 
     Returns:
@@ -157,8 +158,8 @@ def chosen_pairs(batch: PairBatch, numbers: Sequence[int] | Tensor) -> PairBatch
 
 
 def _pairs_of_first(pairs: NDArray[np.int64], sequences: int) -> int:
-    """How many of the first pairs have no more than so many different sequences."""
-    # More pairs than this could not be, unless one comes twice.
+    """How many of the first pairs have no more than ``sequences`` different sequences in all."""
+    # There cannot be more pairs than this, unless one of them is repeated.
     flat = pairs[: sequences * sequences].reshape(-1)
     _, first = np.unique(flat, return_index=True)
     first.sort()
@@ -168,7 +169,7 @@ def _pairs_of_first(pairs: NDArray[np.int64], sequences: int) -> int:
 def _codes(
     sequences: object, lengths: ArrayLike | Tensor | None, alphabet: Alphabet | str
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Tensor | None]:
-    """``(U, n)`` codes, ``(U,)`` lengths and, if tokens were given, those."""
+    """``(U, n)`` codes, ``(U,)`` lengths and, if tokens were given, the tokens."""
     if isinstance(sequences, (Tensor, np.ndarray)):
         return _codes_of_tokens(torch.as_tensor(sequences), lengths)
     if lengths is not None:
@@ -207,7 +208,7 @@ def _pack(sequences: Sequence[object], alphabet: Alphabet | str) -> Sequences:
 def _codes_of_tokens(
     tokens: Tensor, lengths: ArrayLike | Tensor | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Tensor]:
-    """Small codes that are equal where tokens are; the kernels know no more than that."""
+    """Small codes that are equal where the tokens are equal; the kernels need no more."""
     if tokens.ndim != 2 or tokens.is_floating_point():
         raise InputError(f"sequences: expected (U, n) integer tokens, found {tuple(tokens.shape)} {tokens.dtype}")
     if lengths is None:
@@ -238,7 +239,7 @@ def _fit(codes: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=8)
 def block_first_pairs(count: int, block: int) -> NDArray[np.int64]:
-    """All pairs of ``count`` rows, those within the first ``block`` rows leading: ``(count (count - 1) / 2, 2)``."""
+    """All pairs of ``count`` rows, beginning with those of the first ``block`` rows: ``(count (count - 1) / 2, 2)``."""
     pairs = np.stack(np.triu_indices(count, 1), axis=1).astype(np.int64)
     pairs = pairs[np.argsort(pairs[:, 1] >= block, kind="stable")]
     pairs.setflags(write=False)

@@ -11,12 +11,12 @@ from nwa_lightning.data.batch import PairBatch, pair_batch
 
 
 class CollatedBatch(NamedTuple):
-    """A batch of somebody's loader, and its sequences for the NWA term.
+    """A batch of your own loader, and its sequences for the NWA term.
 
-    ``NWAMixin`` and ``NWACallback`` hand ``batch`` to the model's own ``training_step``, so that it need not know.
+    ``NWAMixin`` and ``NWACallback`` pass only ``batch`` to the model's own ``training_step``, which stays unchanged.
 
     Attributes:
-        batch: What their collate function made.
+        batch: The result of your collate function.
         pairs: Its sequences, in the order in which the step encodes them.
     """
 
@@ -32,9 +32,9 @@ class NWACollate:
         loader = DataLoader(reads, 64, collate_fn=NWACollate(lambda samples: [read for read, label in samples]), num_workers=4)
 
     Args:
-        sequences: From the samples of a batch to its sequences, in the order in which the step encodes them.
+        sequences: Maps the samples of a batch to its sequences, in the order in which the step encodes them.
         collate: Makes the batch; by default as ``DataLoader`` does.
-        **options: Handed on to ``pair_batch``.
+        **options: Passed on to ``pair_batch``.
     """
 
     def __init__(

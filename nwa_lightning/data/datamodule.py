@@ -38,45 +38,45 @@ class NWADataModule(LightningDataModule):
     """Sequences from a file or a built-in set, as batches of pairs with edit distances and Needleman-Wunsch matrices.
 
     Duplicates are left out, and no sequence is in two splits. A training batch draws its sequences from the whole
-    training set; validation and test look at all pairs within fixed groups. Nothing is computed ahead or written.
+    training set; validation and test use all pairs within fixed groups. Nothing is computed in advance or written to disk.
 
-    A checkpoint keeps what data it was trained on, and how they were split. With another file, another seed or longer
-    reads it refuses to go on; copies, another order and added reads are no other file, and move no read between the sets.
+    A checkpoint records its training data and their split. A run with this checkpoint refuses another file, another seed or
+    longer reads. Copies, another order and added reads do not count as another file, and move no read between the sets.
 
     Args:
         data: The name of a built-in set (human16s; tree or storage, with a size or without: tree:2000, tree:2000x100), or
             the path of a FASTA, FASTQ, CSV, TSV or one-sequence-per-line file, compressed or not.
-        test_data: Another such file or set, all of which is the test set; its sequences are left out of training and
+        test_data: Another such file or set, which is the whole test set; its sequences are left out of training and
             validation. null takes the test set from data.
         alphabet: The letters that may occur, in upper or lower case.
         on_invalid: What to do with a sequence that has another letter: stop with an error, or drop it with a warning.
-        max_length: Bases of the longest sequence that a model is built for; null takes the longest sequence of data, or
-            what the checkpoint says.
+        max_length: The most bases per sequence that a model is built for; null takes the longest sequence of data, or the
+            value in the checkpoint.
         on_long: What to do with a longer sequence: stop with an error, or cut it with a warning.
-        train_size: Sequences to train on; by default all that validation and test leave.
+        train_size: Sequences to train on; by default all that are in neither validation nor test.
         val_size: Sequences to validate on, as a number or a fraction; by default the published fraction, 700 of 9,200, but at
             most 3,500.
         test_size: Sequences to test on, as a number or a fraction; by default the published fraction, 1,500 of 9,200.
-        split_by: What stays together in one set: content, only copies; clusters, sequences that are connected by steps of
-            split_identity; or a column of the file (name=value in a FASTA header), by value. A column that says train, val
-            or test for each sequence is the split.
-        split_identity: For clusters: 1 less the edit distance over the longer length.
+        split_by: Which sequences stay together in one set: content, only copies; clusters, sequences that are connected by
+            steps of split_identity; or a column of the file (name=value in a FASTA header), those of equal value. A column
+            that says train, val or test for each sequence is the split itself.
+        split_identity: Identity for clusters: 1 minus the edit distance over the longer length.
         batch_size: U, sequences per training batch and process; each is encoded once.
         pairs: P, the most pairs of them per training batch; null takes all U (U - 1) / 2.
-        nwa_batch_size: N, how many sequences of a batch feed the NWA term, with all their pairs; 0 for a model without.
-        augment: Variants in the place of a fraction of each training batch; null for the training sequences as they are.
+        nwa_batch_size: N, how many sequences of a batch feed the NWA term, with all their pairs; 0 for a model without NWA.
+        augment: Variants that replace a fraction of each training batch; null for the unchanged training sequences.
         match: Score of equal letters in the Needleman-Wunsch matrix.
         mismatch: Score of different letters.
         gap: Score of a gap.
-        nwa_kind: What a matrix says: prefix, as published, the score of the best alignment of the parts before each cell;
-            best_through, that of the best alignment of the whole sequences that goes through each cell.
+        nwa_kind: Meaning of each cell of a matrix. prefix, as published: score of the best alignment of the parts before the
+            cell. best_through: score of the best alignment of the whole sequences that goes through the cell.
         fixed_width: Whether each batch is padded to the longest sequence of the file, for models with a weight for every
-            position; else to its own longest.
+            position; otherwise each batch is padded to its own longest sequence.
         val_group: Sequences per validation group.
         test_group: Sequences per test group.
         all_pairs: Validate and test also on the pairs across groups.
         num_workers: Processes that prepare training batches; the batches are the same for any number.
-        seed: Of the split and of the training batches.
+        seed: Seed of the split and of the training batches.
 
     Raises:
         InputError: If the file or one of the numbers cannot be used.
@@ -139,7 +139,7 @@ class NWADataModule(LightningDataModule):
             )
         if num_workers < 0:
             raise InputError(f"num_workers: expected 0 for none or a number of processes, found {num_workers}")
-        # Made here and not in setup(): the model is built from the longest length before setup() runs.
+        # Made here and not in setup(): the model is built with the longest length before setup() runs.
         self.reads = ReadSets(
             data=data,
             test_data=test_data,
@@ -160,7 +160,7 @@ class NWADataModule(LightningDataModule):
         self._random_state: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
-        """Before training, draw the landmarks of a model that has some and none drawn."""
+        """Before training, draw the landmarks of the model, if it has landmarks that are not drawn yet."""
         if stage == "fit" and self.trainer is not None:
             draw_landmarks(self.trainer.lightning_module, self.split.train, self.seed)
 
@@ -176,17 +176,17 @@ class NWADataModule(LightningDataModule):
 
     @property
     def split(self) -> Split:
-        """The three disjoint sets, cut on first use."""
+        """The three disjoint sets, split on first use."""
         return self.reads.split
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training batches of each process that see each training sequence about once."""
+        """Training batches per process and epoch; an epoch sees each training sequence about once."""
         train = len(self.split.train)
         return max(1, train // (min(self.batch_size, train) * self._world_size))
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
-        """Endlessly fresh batches; an epoch has as many as it takes to see each training sequence about once."""
+        """An endless series of fresh batches; an epoch sees each training sequence about once."""
         dataset = DrawnPairs(
             self.split.train,
             batch_size=self.batch_size,
@@ -202,7 +202,7 @@ class NWADataModule(LightningDataModule):
         return self._loader(dataset, self.steps_per_epoch, first=self._next_step, num_workers=self.num_workers)
 
     def _next_step(self, after_epochs: int) -> int:
-        """Number of the coming training step; a resumed run takes up its random numbers here, just before the step."""
+        """Number of the next training step; a resumed run restores its random numbers here, just before the step."""
         if self._random_state is not None:
             set_random_state(self._random_state)
             self._random_state = None
@@ -212,7 +212,7 @@ class NWADataModule(LightningDataModule):
         return done
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the random number generators, and what the model was trained on; plain values and tensors."""
+        """The states of the random number generators, and the training data; plain values and tensors."""
         model = type(self.trainer.lightning_module) if self.trainer is not None else None
         return {
             "random": random_state(),
@@ -225,13 +225,13 @@ class NWADataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the data of a checkpoint.
+        """Resume with the data of a checkpoint.
 
-        The states of the random number generators are kept until training goes on. With several processes they are left
-        alone: those of the first one, which wrote the checkpoint, are not the others'.
+        The states of the random number generators are kept until training resumes. With several processes they are not
+        restored: the first process wrote the checkpoint, and the others had other states.
 
         Raises:
-            InputError: If these are other data; the message says both sides.
+            InputError: If the data differ; the message names both sides.
         """
         self._random_state = state_dict["random"] if self._world_size == 1 else None
         known = state_dict.get("trained_on")
@@ -244,7 +244,7 @@ class NWADataModule(LightningDataModule):
         self.reads = self.reads.adopt(known, stage)
 
     def _batch_arguments(self) -> dict[str, Any]:
-        """Arguments of the training batches, in plain values."""
+        """Arguments of the training batches, as plain values."""
         named = ("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "fixed_width")
         augment = None if self.augment is None else asdict(self.augment)
         return {**{name: getattr(self, name) for name in named}, **self.scores._asdict(), "augment": augment}
@@ -280,11 +280,11 @@ class NWADataModule(LightningDataModule):
             "batch_size": None,
             "num_workers": num_workers,
             "persistent_workers": num_workers > 0,
-            # Without its own, a loader takes a number from the global generator, that of the training, at every start.
+            # Without its own generator, a loader draws from the global one, which training uses, at every start.
             "generator": torch.Generator(),
         }
         if self.trainer is not None and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
-            # Lightning wants the sampler of an overfitting run to be sequential, so that its batches stay the same.
+            # Lightning needs a sequential sampler for an overfitting run, so that its batches stay the same.
             same = Subset(dataset, range(steps * self._world_size))
             return BatchLoader(same, sampler=SequentialSampler(same), **options)
         rank = self.trainer.global_rank if self.trainer is not None else 0

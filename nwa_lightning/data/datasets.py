@@ -14,20 +14,21 @@ from nwa_lightning.sequences.collection import Sequences
 
 
 class DrawnPairs(Dataset[PairBatch]):
-    """An endless set of batches: number k draws its sequences and pairs by a generator seeded with (seed, k).
+    """An endless set of batches: batch k draws its sequences and pairs with a generator seeded by (seed, k).
 
-    So a batch depends on its number alone, never on who computes it: any number of workers gives the same batches.
+    So a batch depends only on its number, not on the process that computes it: the batches are the same for any number of
+    workers.
 
     Args:
         sequences: The training set.
         batch_size: U, sequences drawn without replacement for each batch.
         pairs: P, the most pairs of them, or None for all U (U - 1) / 2.
         nwa_batch_size: N, how many of the U feed the regulariser, with all their pairs.
-        scores: Of the Needleman-Wunsch matrices.
-        seed: Of the draws.
-        kind: Of the matrices, as in ``nw_matrices``.
-        augment: Replaces a fraction of the sequences drawn by variants; None for sequences as they are.
-        alphabet: Of the sequences, for the letters of the variants.
+        scores: Scores of the Needleman-Wunsch matrices.
+        seed: Seed of the draws.
+        kind: Kind of the matrices, as in ``nw_matrices``.
+        augment: Replaces a fraction of the sequences drawn by variants; None for unchanged sequences.
+        alphabet: Alphabet of the sequences, for the letters of the variants.
         max_length: Letters that tokens and matrices are padded for; None for the longest sequence of the batch.
     """
 
@@ -75,19 +76,19 @@ class DrawnPairs(Dataset[PairBatch]):
 class FixedPairs(Dataset[PairBatch]):
     """The same batches every time: all pairs within consecutive groups, or all pairs of all sequences.
 
-    Every process of a distributed run takes equally many steps. Where the batches do not come out even, the pairs of one
-    of them are shared out among several, so that no pair counts twice and no batch is without pairs. Only if there are
-    fewer pairs than processes, a number past the end gives a batch without pairs.
+    Every process of a distributed run takes the same number of steps. If the batches cannot be divided evenly, the pairs of
+    one batch are split among several, so that no pair counts twice and no batch is without pairs. Only if there are fewer
+    pairs than processes, a number past the end returns a batch without pairs.
 
     Args:
         sequences: The validation or test set.
         group: Sequences per group.
         all_pairs: Also the pairs across groups, each in one batch with both groups.
         max_length: As in ``DrawnPairs``.
-        processes: That share the batches.
+        processes: Number of processes that share the batches.
     """
 
-    #: Batches to hold in memory after they were first made: enough for a validation set, little for a large one.
+    #: Batches to keep in memory once they are made: enough for a usual validation set, little for a large one.
     KEPT = 16
 
     def __init__(
@@ -108,7 +109,7 @@ class FixedPairs(Dataset[PairBatch]):
         if all_pairs:
             blocks += [(one, two) for k, one in enumerate(groups) for two in groups[k + 1 :]]
         parts = 1 + -len(blocks) % processes
-        # Number of the block, and which of how many parts of it.
+        # Number of the block, number of the part, and into how many parts the block is split.
         self.batches = [(number, 0, 1) for number in range(len(blocks))]
         if parts > 1 and len(_pairs_of(*blocks[0])) >= parts:
             self.batches[:1] = [(0, part, parts) for part in range(parts)]
@@ -135,7 +136,7 @@ class FixedPairs(Dataset[PairBatch]):
 
 
 def _pairs_of(one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``(P, 2)``: all pairs within a group, or those of one group with another, whose rows follow."""
+    """``(P, 2)`` pairs within a group, or of one group with another, whose rows follow."""
     if one is two:
         return block_first_pairs(len(one), 0).copy()
     first, second = np.meshgrid(np.arange(len(one)), len(one) + np.arange(len(two)), indexing="ij")
@@ -143,7 +144,7 @@ def _pairs_of(one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.int6
 
 
 class SingleSequences(Dataset[PairBatch]):
-    """Every sequence once, in order and without pairs: what prediction reads."""
+    """Every sequence once, in order and without pairs, for prediction."""
 
     def __init__(self, sequences: Sequences, batch_size: int, max_length: int | None = None) -> None:
         self.sequences = sequences

@@ -1,4 +1,4 @@
-"""What hands out batch numbers, by rank and step, and a loader that resumes in the middle of an epoch."""
+"""A sampler of batch numbers by rank and step, and a loader that resumes in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nwa_lightning.data.batch import PairBatch
 
 
 class StepSampler(DistributedSampler[PairBatch]):
-    """Hands batch numbers to one process of a distributed run: its rank, its rank + world size, and so on.
+    """Yields the batch numbers of one process of a distributed run: its rank, its rank + world size, and so on.
 
     It is a ``DistributedSampler`` because Lightning wraps any other sampler in one of its own, which would hide
     ``set_epoch`` and shorten the epoch.
@@ -19,9 +19,9 @@ class StepSampler(DistributedSampler[PairBatch]):
     Args:
         steps: Steps of an epoch, the same on every rank.
         world_size: Number of processes.
-        rank: Of this process.
-        first: Gives the number of the first step when the first batch is asked for, from that after the epochs so far.
-            By default every epoch has the same batches.
+        rank: Rank of this process.
+        first: Called when the first batch of an epoch is asked for. It maps the number of steps of all epochs so far to the
+            number of the first step. By default every epoch has the same batches.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class StepSampler(DistributedSampler[PairBatch]):
 
 
 class BatchLoader(DataLoader[PairBatch]):
-    """A loader that tells Lightning that a run may go on in the middle of an epoch.
+    """A loader that tells Lightning that a run can resume in the middle of an epoch.
 
-    Which batch comes next is known to whoever gave the sampler its ``first``, so there is no state to keep.
+    The sampler's ``first`` knows which batch comes next, so the loader has no state of its own.
     """
 
     def state_dict(self) -> dict[str, int]:

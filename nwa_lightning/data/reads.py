@@ -1,4 +1,4 @@
-"""ReadSets: the reads of a run, cut into training, validation and test set, and compared with those of a checkpoint."""
+"""ReadSets: the reads of a run, split into training, validation and test set, and compared with those of a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nwa_lightning.sequences.content import fingerprint, seeded
 from nwa_lightning.sequences.neighbours import nearest_edits
 from nwa_lightning.sequences.split import Borders, Size, Split, split_sequences
 
-#: Pairs to compare for the summary: about a second; and the fewest reads that say anything.
+#: The most pairs to compare for the summary, about a second of work; and the fewest reads that make it meaningful.
 MOST_COMPARED: Final = 1_000_000
 SMALLEST_SAMPLE: Final = 10
 
@@ -58,7 +58,7 @@ class ReadSets:
             raise InputError(
                 f"test_size: expected none beside test_data, all of which is the test set, found {self.test_size}; leave it out"
             )
-        if self.max_length is None:  # the model is built from it before the reads are needed
+        if self.max_length is None:  # the model is built with it before the reads are needed
             _ = self.sequences
 
     @property
@@ -68,7 +68,7 @@ class ReadSets:
 
     @property
     def longest(self) -> int:
-        """Bases that a model is built for."""
+        """The most bases per sequence that a model is built for."""
         return self.sequences.max_length if self.max_length is None else self.max_length
 
     @cached_property
@@ -102,7 +102,7 @@ class ReadSets:
 
     @cached_property
     def test(self) -> Sequences:
-        """The test set; with ``test_data`` the training file need not be there."""
+        """The test set; with ``test_data`` the training file need not exist."""
         if self.test_data is None:
             return self.split.test
         distinct = self._load(self.test_data, None).unique()
@@ -110,12 +110,12 @@ class ReadSets:
             raise InputError(
                 f"{self.test_data}: expected at least 2 distinct sequences to test on, found {len(distinct)}; give more"
             )
-        # As a split has it: the groups whose pairs are compared must not depend on the order of the file.
+        # Ordered as in a split: the groups whose pairs are compared must not depend on the order of the file.
         return distinct.take(np.argsort(seeded(distinct.hashes, self.seed), kind="stable"))
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What a checkpoint keeps, in plain values."""
+        """The record for a checkpoint, as plain values."""
         named = {name: value for name, value in asdict(self).items() if name in DATA_ARGUMENTS}
         borders = self.split.borders
         return {
@@ -133,17 +133,17 @@ class ReadSets:
         }
 
     def adopt(self, known: dict[str, Any], stage: Literal["fit", "validate", "test", "predict"]) -> ReadSets:
-        """The same reads as a checkpoint was trained on, with its longest length and its split.
+        """The reads that a checkpoint was trained on, with its longest length and its split.
 
         Args:
-            known: The ``description`` it holds.
-            stage: What is to be done: prediction may read any file, and a test any ``test_data``.
+            known: The ``description`` in the checkpoint.
+            stage: The task ahead: prediction may read any file, and a test any ``test_data``.
 
         Returns:
-            Reads that go on where these arguments agree.
+            The reads, if the arguments agree with the checkpoint.
 
         Raises:
-            InputError: If they do not; the message says both sides.
+            InputError: If they do not agree; the message names both sides.
         """
         arguments = known["arguments"]
         found = {**asdict(self), "max_length": self.max_length or arguments["max_length"]}
@@ -171,7 +171,7 @@ class ReadSets:
         return made
 
     def _tested(self, arguments: dict[str, Any]) -> str:
-        """What is tested, in one line; with another file also how many of its reads were trained on."""
+        """One line about the test set; with another file it also says how many of its reads were in the training set."""
         if self.test_data is None:
             return f"test: {len(self.test):,} reads, the test set of {self.data}"
         line = f"test: {len(self.test):,} reads, all of {self.test_data}"
@@ -188,7 +188,7 @@ class ReadSets:
         return f"{line}; {seen:,} of them were trained on"
 
     def summary(self) -> str:
-        """The sizes of the sets, and how near the test set is to the training set, in one line."""
+        """One line with the sizes of the sets, and how near the test set is to the training set."""
         train, val, test = self.split
         way = f"by {self.split_by}, seed {self.seed}" if self.split.borders is not None else f"by {self.split_by}"
         line = f"reads: {len(train):,} to train, {len(val):,} to validate, {len(test):,} to test ({way})"

@@ -1,4 +1,4 @@
-"""What a checkpoint says of the data it was trained on, and whether the data at hand are the same."""
+"""What a checkpoint says about its training data, and whether the current data are the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nwa_lightning.sequences.content import fingerprint, still_there
 
 _PACKAGES: Final = ("nwa-lightning", "torch", "lightning", "numpy")
 
-#: Arguments of the data module that say which reads are in which set, and what a model can be asked about them.
+#: Arguments of the data module that decide which reads are in which set, and for which reads a model is built.
 DATA_ARGUMENTS: Final = (
     "data",
     "test_data",
@@ -28,27 +28,27 @@ DATA_ARGUMENTS: Final = (
     "split_identity",
 )
 
-#: Arguments that a resumed run must have too: with others the term would teach something else.
+#: Arguments that must also stay the same when a run resumes: others would change what the term teaches.
 MATRIX_ARGUMENTS: Final = ("match", "mismatch", "gap", "nwa_kind")
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of this package and of those whose numbers it reports."""
+    """Versions of this package and of the packages that influence its numbers."""
     return {name: version(name) for name in _PACKAGES}
 
 
 def absolute(source: str) -> str:
-    """The source as it is found from any folder: the name of a set, or an absolute path."""
+    """The source by a name that works from any folder: the name of a set, or an absolute path."""
     if source.partition(":")[0] in (*BUILT_IN, *SIMULATED):
         return source
     return str(Path(source).resolve())
 
 
 def check_arguments(known: Mapping[str, Any], found: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Compare arguments with those of the training.
+    """Compare arguments with those of the training run.
 
     Raises:
-        InputError: At the first that differs; the message says both values.
+        InputError: At the first that differs; the message has both values.
     """
     for name in names:
         if name in known and known[name] != found[name]:
@@ -59,19 +59,19 @@ def check_arguments(known: Mapping[str, Any], found: Mapping[str, Any], names: t
 
 
 def check_sequences(known: Mapping[str, Any], sequences: Sequences, source: str, *, exactly: bool) -> str | None:
-    """Compare sequences with those of the training, whatever their order and the number of their copies.
+    """Compare sequences with those of the training run; their order and the number of their copies don't matter.
 
     Args:
         known: ``fingerprint`` of the training file, and its ``source``.
-        sequences: Those at hand.
+        sequences: The current sequences.
         source: Where they are from.
-        exactly: Whether even added sequences would move the split.
+        exactly: Whether even added sequences would change the split.
 
     Returns:
-        A remark where sequences were added.
+        A remark if sequences were added.
 
     Raises:
-        InputError: If sequences are missing, or the split would move.
+        InputError: If sequences are missing, or the split would change.
     """
     found = fingerprint(sequences.hashes)
     if found["hash"] == known["hash"]:

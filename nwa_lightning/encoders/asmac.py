@@ -12,22 +12,22 @@ from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER
 
 
 class AsMac(Encoder):
-    """How well learnt templates match somewhere in the read, with gaps; bias and ReLU; vectors of length 1.
+    """Scores of learnt templates, each aligned with gaps to its best place in the read; bias and ReLU; embeddings of norm 1.
 
     A template has a weight for every letter at every position, and a gap penalty. Its best alignment with any part of the
-    read tells the slice of the read that it matches; the soft Needleman-Wunsch score of template and slice, plus a bias, is
-    one number of the embedding. The slice counts as given in the backward pass.
+    read selects the slice of the read that it matches. The soft Needleman-Wunsch score of template and slice, plus a bias,
+    is one component of the embedding. The backward pass treats the slice as constant.
 
     From the paper (PMC9645238) and its code (https://github.com/puar-playground/AsMac): these steps, 300 templates of 20
-    positions, gamma 0.01, how the weights begin. It goes with the cosine distance. Differs from the code: where no score is
-    above 0, the best slice counts all the same, not an empty one; evaluation takes soft scores, as training does.
+    positions, gamma 0.01 and the initial weights. Use it with the cosine distance. It differs from the code in two points: if
+    no score is above 0, we still take the best slice, not an empty one; evaluation uses soft scores, as training does.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the number of templates.
         vocabulary: Number of token values, padding and ``<sos>`` included.
         template_length: Positions of a template.
-        gamma: Of the soft maximum; near 0 only the best alignment of a slice counts.
+        gamma: Temperature of the soft maximum; near 0 only the best alignment of a slice counts.
 
     Raises:
         InputError: If a number is too small.

@@ -1,4 +1,4 @@
-"""What every encoder is."""
+"""The base class of all encoders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from nwa_lightning.sequences.alphabet import FIRST_LETTER
 
 
 class Encoder(Part):
-    """A module from tokens to embeddings; the base exists so that the command line can list and check its subclasses.
+    """A module that maps tokens to embeddings; the command line lists and checks the subclasses of this class.
 
-    It records how it was built, so that a checkpoint can build it again: see ``Part.spec``.
+    It records how it was built, so that a checkpoint can rebuild it: see ``Part.spec``.
 
     Args:
         max_length: The most bases a sequence may have.
@@ -39,7 +39,7 @@ class Encoder(Part):
             tokens: ``(U, L)`` with L at most ``max_length + 1``: ``<sos>``, codes, then padding.
 
         Returns:
-            ``(U, m)`` embeddings; an embedding must not depend on how much padding follows the sequence.
+            ``(U, m)`` embeddings; an embedding must not depend on the amount of padding after the sequence.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""The encoder of a model, as it is given or as a checkpoint tells it."""
+"""The encoder of a model, from an object or from the spec in a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nwa_lightning.parts import as_part
 
 
 def as_encoder(given: Any) -> Encoder:
-    """The encoder of a model, which a checkpoint gives as its spec.
+    """The encoder of a model, which is rebuilt if it is the spec from a checkpoint.
 
     Args:
         given: An ``Encoder``, any module with its ``max_length`` and ``embedding_dim``, or a spec for ``build_part``.
@@ -23,8 +23,8 @@ def as_encoder(given: Any) -> Encoder:
         return as_part(given, Encoder, "encoder")
     if given is None:
         raise InputError(
-            "encoder: expected an encoder, found none, as a checkpoint has where the class cannot be imported or an argument "
-            "is no plain value; pass encoder=... to load_from_checkpoint"
+            "encoder: expected an encoder, found none: a checkpoint cannot store one whose class cannot be imported, or with an "
+            "argument that is not a plain value; pass encoder=... to load_from_checkpoint"
         )
     if not all(hasattr(given, name) for name in ("max_length", "embedding_dim")):
         raise InputError(

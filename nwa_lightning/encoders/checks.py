@@ -1,4 +1,4 @@
-"""Checks of numbers that the user gives, for encoders, heads and models."""
+"""Checks of the user's numbers, for encoders, heads and models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from nwa_lightning.errors import InputError
 
 
 def at_least(least: int, /, **numbers: int | None) -> None:
-    """Check whole numbers; None is left out.
+    """Check whole numbers; None is skipped.
 
     Args:
-        least: The smallest that will do.
-        **numbers: By the names of the arguments.
+        least: The smallest allowed number.
+        **numbers: The numbers, by the names of their arguments.
 
     Raises:
-        InputError: If one is smaller, or no whole number.
+        InputError: If one is smaller, or not a whole number.
     """
     for name, value in numbers.items():
         if value is None:
@@ -29,19 +29,19 @@ def at_least(least: int, /, **numbers: int | None) -> None:
 
 
 def at_least_one(**numbers: int | None) -> None:
-    """Check arguments that count something; None is left out.
+    """Check arguments that count something; None is skipped.
 
     Raises:
-        InputError: If one is below 1, or no whole number.
+        InputError: If one is below 1, or not a whole number.
     """
     at_least(1, **numbers)
 
 
 def odd(**numbers: int) -> None:
-    """Check sizes of kernels: with an even one the middle of the kernel would lie between two positions.
+    """Check kernel sizes: the middle of an even kernel would lie between two positions.
 
     Raises:
-        InputError: If one is below 1, even, or no whole number.
+        InputError: If one is below 1, even, or not a whole number.
     """
     at_least_one(**numbers)
     for name, value in numbers.items():
@@ -64,7 +64,7 @@ def multiple_of_heads(heads: int, hidden_dim: int) -> None:
     """Check a hidden dimension that the heads of an attention share.
 
     Raises:
-        InputError: If it is no positive multiple of them.
+        InputError: If it is not a positive multiple of them.
     """
     if not _is_whole(hidden_dim) or hidden_dim < 1 or hidden_dim % heads:
         raise InputError(
@@ -76,9 +76,9 @@ def halved(positions: int, times: int, name: str = "layers") -> int:
     """Positions that are left after some halvings, each rounded down.
 
     Args:
-        positions: To begin with.
+        positions: Number of positions before the first halving.
         times: Number of halvings.
-        name: Of the argument that sets it.
+        name: Name of the argument that sets the number of halvings.
 
     Raises:
         InputError: If there are none left.

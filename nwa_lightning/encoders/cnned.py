@@ -13,20 +13,20 @@ from nwa_lightning.sequences.alphabet import DNA
 
 
 class CNNED(Encoder):
-    """Where a letter stands, letter by letter; convolution and pooling by two, several times; one linear layer.
+    """The positions of each letter; convolution and pooling by two, several times; one linear layer.
 
-    As in the published code the positions of each letter go through the same convolutions by themselves, of 8 channels and
-    without a bias, and there is no activation. That code pools by the average and leaves the whole encoder linear; by
-    default we pool by the maximum. It takes up to 12 layers for strings of thousands of letters; 4 suit short reads.
+    As in the published code, the positions of each letter go through the same convolutions separately. These have 8 channels
+    and no bias, and there is no activation. That code uses average pooling, which leaves the whole encoder linear; our
+    default is maximum pooling. It has up to 12 layers for strings of thousands of letters; 4 suit short reads.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        channels: Of every convolution.
+        channels: Channels of every convolution.
         layers: Number of convolutions; each halves the length.
-        kernel_size: Of every convolution, in positions; odd.
-        pooling: By the maximum or by the average of two positions.
+        kernel_size: Kernel size of every convolution, in positions; odd.
+        pooling: Maximum (max) or average of two positions.
 
     Raises:
         InputError: If an argument does not fit.

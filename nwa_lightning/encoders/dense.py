@@ -14,14 +14,14 @@ from nwa_lightning.sequences.alphabet import DNA
 class MLPEncoder(Encoder):
     """One-hot letters of all positions in one vector; linear layers with ReLU between them.
 
-    A hidden dimension of 100 is the default of the published code, two layers are ours.
+    The hidden dimension of 100 is the default of the published code; the two layers are our default.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
         layers: Number of linear layers; with one the encoder is linear.
-        hidden_dim: Between the layers.
+        hidden_dim: Dimension between the layers.
 
     Raises:
         InputError: If a number does not fit.

@@ -7,18 +7,18 @@ from nwa_lightning.sequences.alphabet import DNA
 
 
 class DSEECNN(NeuroSEEDCNN):
-    """The CNN of NeuroSEED with one layer more, as Lee & No (2024) trained it for DSEE: 64 channels, 5 layers.
+    """The CNN of NeuroSEED with one more layer, as Lee & No (2024) trained it for DSEE: 64 channels, 5 layers.
 
-    DSEE goes with the squared Euclidean distance and the chi-square loss. The scale of the embeddings, which that loss
-    fixes, is left to the learnt scale of the distance.
+    Use it with the squared Euclidean distance and the chi-square loss. This loss requires a certain scale of the embeddings;
+    here the learnt scale of the distance provides it.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        channels: Of every convolution.
+        channels: Channels of every convolution.
         layers: Number of convolutions; each halves the length.
-        kernel_size: Of every convolution, in positions; odd.
+        kernel_size: Kernel size of every convolution, in positions; odd.
     """
 
     def __init__(

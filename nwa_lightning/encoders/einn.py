@@ -1,4 +1,4 @@
-"""An encoder by the layer of Koide, Kawano & Kutsuna, "Neural edit operations for biological sequences", NeurIPS 2018."""
+"""An encoder with the layer of Koide, Kawano & Kutsuna, "Neural edit operations for biological sequences", NeurIPS 2018."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER
 class EINN(Encoder):
     """Soft Needleman-Wunsch scores of the whole read against learnt references; one linear layer.
 
-    From the paper, whose edit-invariant neural network (EINN) predicts the structure of proteins: a unit is the score of a
-    global alignment of its input with learnt numbers, with a soft maximum in place of the maximum, and the gap cost is
-    learnt too. Chosen by us: references are weights of letters at positions and meet the whole read, not windows of it; each
-    has a gap cost of its own; scores are divided by the root of ``max_length``; all sizes, gamma, and the linear layer.
+    The paper's edit-invariant neural network (EINN) predicts the structure of proteins. From the paper: a unit is the score
+    of a global alignment of its input with learnt numbers, a soft maximum replaces the maximum, and the gap cost is learnt
+    too. Our choices: references are weights of letters at positions and are aligned with the whole read, not with windows of
+    it; each has its own gap cost; scores are divided by the root of ``max_length``; all sizes, gamma, and the linear layer.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
         references: Number of reference sequences.
-        reference_length: Positions of a reference; null stands for ``max_length``.
-        gamma: Of the soft maximum; near 0 only the best alignment counts.
+        reference_length: Positions of a reference; null means ``max_length``.
+        gamma: Temperature of the soft maximum; near 0 only the best alignment counts.
 
     Raises:
         InputError: If a number is too small.

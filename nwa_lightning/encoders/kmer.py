@@ -1,4 +1,4 @@
-"""An encoder that counts words."""
+"""An encoder that counts k-mers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from nwa_lightning.encoders.checks import at_least, at_least_one
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER
 
-#: K-mers for which a vector may have room.
+#: The most k-mers that a vector may have.
 MOST_KMERS = 1 << 20
 
 
 class KmerEncoder(Encoder):
-    """How frequent each k-mer is, divided by what it would be if all were equally frequent; then one linear layer.
+    """Frequency of each k-mer, divided by the frequency if all were equally frequent; then one linear layer.
 
-    So a number is about 1 whatever k and the length are. A sequence shorter than k has zeros. Counts of k-mers as
+    So the numbers are about 1 for any k and any length. A sequence shorter than k has zeros. Counts of k-mers as
     embeddings are a baseline of NeuroSEED (Corso et al., NeurIPS 2021).
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings; null leaves out the linear layer, and m is the number of k-mers.
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        k: Letters of a k-mer; there are ``letters ** k`` of them.
+        k: Letters per k-mer; there are ``letters ** k`` k-mers.
 
     Raises:
         InputError: If k is too small or too large.
@@ -36,7 +36,7 @@ class KmerEncoder(Encoder):
         at_least(FIRST_LETTER + 1, vocabulary=vocabulary)
         at_least_one(embedding_dim=embedding_dim, k=k)
         letters = vocabulary - FIRST_LETTER
-        # The first look at k spares a power of millions of digits.
+        # The first check of k avoids a power with millions of digits.
         if k > MOST_KMERS.bit_length() or letters**k > MOST_KMERS:
             raise InputError(
                 f"k: expected at most {MOST_KMERS:,} k-mers of {letters} letters, found {k}; give a smaller number"
@@ -50,7 +50,7 @@ class KmerEncoder(Encoder):
         self.readout = nn.Identity() if embedding_dim is None else nn.Linear(kmers, embedding_dim)
 
     def frequencies(self, tokens: Tensor) -> Tensor:
-        """``(U, letters ** k)`` of ``(U, L)`` tokens: 1 for a k-mer as frequent as the mean one."""
+        """``(U, letters ** k)`` frequencies of ``(U, L)`` tokens; 1 for a k-mer of mean frequency."""
         codes = nn.functional.pad(tokens[:, 1:] - FIRST_LETTER, (0, self.k), value=-1)
         windows = codes.unfold(1, self.k, 1)
         inside = (windows >= 0).all(dim=2)

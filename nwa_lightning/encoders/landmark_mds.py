@@ -22,10 +22,10 @@ from nwa_lightning.sequences.collection import Sequences
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Powers that are tried where none is given.
+#: Powers that are tried if none is given.
 POWERS: Final = (1.0, 1.25, 1.5, 1.75, 2.0)
 
-#: Sequences and pairs of them by which the components are stretched.
+#: Number of sequences, and of pairs of them, from which the scale of each component is fitted.
 SAMPLE: Final = 4000
 PAIRS: Final = 10_000
 
@@ -33,24 +33,24 @@ PAIRS: Final = 10_000
 class LandmarkMDS(Encoder):
     r"""Landmark multidimensional scaling, fitted in a second or two, without gradients.
 
-    Edit distances d to the landmarks, raised to 2 / p, are taken for squared Euclidean distances. The table of the landmarks
-    among themselves is turned into coordinates by classical scaling, and any other sequence is laid out by its distances to
-    them (de Silva and Tenenbaum, "Sparse multidimensional scaling using landmark points", 2004). For p = 2, strings that
-    differ in places of their own lie on corners of a cube. Then each coordinate is stretched by non-negative least squares
-    (Lawson and Hanson, 1974), so that :math:`|u - v|^p` is the edit distance of some pairs of sequences in edits. The
-    stretching is ours, and so is the choice of p, by the error on these pairs.
+    Edit distances d to the landmarks, raised to 2 / p, are treated as squared Euclidean distances. Classical scaling turns
+    the distances between the landmarks into coordinates, and any other sequence is placed by its distances to the landmarks
+    (de Silva and Tenenbaum, "Sparse multidimensional scaling using landmark points", 2004). For p = 2, strings that differ
+    in separate places lie on corners of a cube. Then non-negative least squares (Lawson and Hanson, 1974) scales each
+    coordinate, so that :math:`|u - v|^p` fits the edit distances of some pairs of sequences, in edits. This scaling is our
+    addition, and so is the choice of p by the error on these pairs.
 
     Args:
         max_length: The most bases a sequence may have.
-        embedding_dim: m, the most dimensions of the embeddings; what is not needed stays 0.
+        embedding_dim: m, the most dimensions of the embeddings; unused dimensions stay 0.
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        count: K, number of landmarks; the sequences that it is fitted to must have so many distinct ones.
+        count: K, number of landmarks; ``fit`` needs at least this many distinct sequences.
         power: p; null tries 1 to 2.
 
     Attributes:
         weight: ``(K, m)``.
         offset: ``(m,)``.
-        power: p, of the Euclidean distance that is the edit distance.
+        power: p, power of the Euclidean distance that predicts the edit distance.
 
     Raises:
         InputError: If a number is too small.
@@ -82,14 +82,14 @@ class LandmarkMDS(Encoder):
         self.register_buffer("power", torch.tensor(float(self.tried[0])))
 
     def fit(self, sequences: Sequences, seed: int = 0) -> Self:
-        """Draw the landmarks, and lay out everything by them.
+        """Draw the landmarks and compute the layout.
 
         Args:
-            sequences: What is to be embedded, or a training set.
-            seed: Of all draws.
+            sequences: The sequences to embed, or a training set.
+            seed: Seed of all draws.
 
         Returns:
-            Itself.
+            This encoder.
 
         Raises:
             InputError: If there are fewer distinct sequences than landmarks.
@@ -128,10 +128,10 @@ class Seen(NamedTuple):
     """Edit distances that the layout is fitted to.
 
     Attributes:
-        table: ``(K, K)``, of the landmarks among themselves.
-        sample: ``(S, K)``, of some sequences to them.
+        table: ``(K, K)`` distances between the landmarks.
+        sample: ``(S, K)`` distances of some sequences to the landmarks.
         pairs: ``(P, 2)`` rows of these sequences.
-        edits: ``(P,)``.
+        edits: ``(P,)`` distances of these pairs.
     """
 
     table: NDArray[np.float64]
@@ -158,7 +158,7 @@ def _laid_out(seen: Seen, power: float, dim: int) -> _Layout:
     weight = -vectors[:, real] / (2 * np.sqrt(values[real]))
     coordinates = (seen.sample**exponent - means) @ weight
     apart = (coordinates[seen.pairs[:, 0]] - coordinates[seen.pairs[:, 1]]) ** 2
-    # An error of the squared distance counts by what it is in edits.
+    # Each error of the squared distance is weighted by its size in edits.
     per_edit = np.maximum(seen.edits, 1)[:, None] ** (1 - exponent)
     target = seen.edits**exponent * per_edit[:, 0]
     stretch, _ = nnls(apart * per_edit, target)

@@ -17,15 +17,15 @@ from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER, PADDING
 class NeuroSEEDCNN(Encoder):
     """Letters to channels; convolution, batch norm, ReLU and average pooling by two, several times; one linear layer.
 
-    The published code by accident ends in another batch norm; it raised our test error by half and is left out.
+    The published code ends in another batch norm by accident. It raised our test error by half, so we leave it out.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        channels: Of every convolution.
+        channels: Channels of every convolution.
         layers: Number of convolutions; each halves the length.
-        kernel_size: Of every convolution, in positions; odd.
+        kernel_size: Kernel size of every convolution, in positions; odd.
 
     Raises:
         InputError: If a number does not fit.
@@ -65,20 +65,20 @@ class NeuroSEEDCNN(Encoder):
 class NeuroSEEDTransformer(Encoder):
     """Segments of letters to hidden vectors; positions, Transformer layers with post-norm and ReLU; one linear layer.
 
-    ``<sos>`` is the same in every sequence and is left out, so that a segment holds nothing but bases. A segment of
-    padding alone is hidden from the others and is 0 before the last layer; it has a place there because that layer has
-    one weight per segment.
+    ``<sos>`` is the same in every sequence and is left out, so that a segment holds only bases. A segment of padding alone
+    is hidden from the other segments, and is 0 before the last layer. It keeps its place there, because that layer has one
+    weight per segment.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        segment: Bases per segment; published are 4 and 8, and 1 attends over single bases.
+        segment: Bases per segment; the paper uses 4 and 8, and 1 attends over single bases.
         layers: Number of Transformer layers.
-        heads: Of the attention in each layer.
-        hidden_dim: Of the segments.
-        feedforward_dim: Of the Transformer layers.
-        positions: Learnt, or sines and cosines of fixed frequencies.
+        heads: Number of attention heads in each layer.
+        hidden_dim: Dimension of the hidden vector of a segment.
+        feedforward_dim: Feed-forward dimension of the Transformer layers.
+        positions: learnt, or sinusoidal: sines and cosines of fixed frequencies.
         window: Segments attend to those at most this many segments away; null attends to all.
 
     Raises:
@@ -134,13 +134,13 @@ class NeuroSEEDTransformer(Encoder):
             ``(U, S, hidden_dim)`` with S segments that hold ``max_length`` bases; 0 where a segment is padding alone.
         """
         segments = len(self.near)
-        if tokens.shape[0] == 0:  # torch's attention refuses it; a process of a distributed prediction may have none
+        if tokens.shape[0] == 0:  # torch's attention refuses it; it occurs in distributed prediction
             return self.positions.new_zeros(0, *self.positions.shape)
         bases = nn.functional.pad(self.pad(tokens)[:, 1:], (0, segments * self.segment - self.max_length))
         bases = bases.reshape(-1, segments, self.segment)
         letters = self.one_hot(bases).flatten(2)
         present = (bases != PADDING).any(dim=2)
-        # Every segment sees itself, or the softmax of one that sees nothing would be 0 / 0.
+        # Every segment sees itself: the softmax of a segment that sees nothing would be 0 / 0.
         hidden_from = ~(self.near & (present[:, None] | self.itself))
         mask = hidden_from.repeat_interleave(self.heads, dim=0)
         features = self.features(self.letters(letters) + self.positions, mask, is_causal=False)

@@ -10,16 +10,16 @@ from nwa_lightning.sequences.alphabet import DNA, PADDING
 
 
 class GRUEncoder(Encoder):
-    """One-hot letters, one after the other, into gated recurrent units; the last state through two linear layers.
+    """Gated recurrent units over one-hot letters; two linear layers over the last state.
 
-    The state is that after the last letter, so padding behind it has no influence. ``<sos>`` is a step of zeros; by it a
-    sequence without letters has a state too. Sizes are the defaults of the published code of NeuroSEED.
+    The last state is the one after the last letter, so padding has no influence. ``<sos>`` is a step of zeros, which gives a
+    state to a sequence without letters too. Sizes are the defaults of the published code of NeuroSEED.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        hidden_dim: Of the state, and between the two linear layers.
+        hidden_dim: Dimension of the state, and between the two linear layers.
         layers: Number of recurrent layers.
 
     Raises:
@@ -43,7 +43,7 @@ class GRUEncoder(Encoder):
     def forward(self, tokens: Tensor) -> Tensor:
         """``(U, m)`` embeddings of ``(U, L)`` tokens; see ``Encoder``."""
         letters = self.one_hot(tokens)
-        # Zeros are the default too, but torch.export would fix the number of sequences by it.
+        # Zeros are the default too, but with the default torch.export would fix the number of sequences.
         start = letters.new_zeros(self.features.num_layers, letters.shape[0], self.features.hidden_size)
         states, _ = self.features(letters, start)
         last = (tokens != PADDING).sum(dim=1) - 1

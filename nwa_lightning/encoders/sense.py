@@ -14,17 +14,17 @@ from nwa_lightning.sequences.alphabet import DNA
 class SENSE(Encoder):
     """One-hot letters; convolution, maximum pooling by two and ReLU, three times; one linear layer.
 
-    From the paper and its code: these layers, kernels of 5, channels 16, 32 and 48, embeddings of dimension 120. Left out
-    is how it compares two embeddings, by their componentwise maxima and minima, so that any distance of ours goes with it.
-    Chosen by us: other sizes grow in the same way, the k-th layer having k times the channels of the first.
+    From the paper and its code: these layers, kernels of 5, channels 16, 32 and 48, embeddings of dimension 120. SENSE
+    compares two embeddings by their componentwise maxima and minima; we leave this out, so that all our distances work.
+    Our choice: other sizes grow in the same way; the k-th layer has k times the channels of the first.
 
     Args:
         max_length: The most bases a sequence may have.
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        channels: Of the first convolution.
+        channels: Channels of the first convolution.
         layers: Number of convolutions; each halves the length.
-        kernel_size: Of every convolution, in positions; odd.
+        kernel_size: Kernel size of every convolution, in positions; odd.
 
     Raises:
         InputError: If an argument does not fit.

@@ -8,8 +8,9 @@ With :math:`w` the weights of a template, :math:`g` its gap penalty and :math:`x
 
 and the score is the last cell. As :math:`\gamma` goes to 0 it becomes the score of the best alignment.
 
-Float32 on the CPU goes to a compiled kernel, whose backward pass keeps no table in memory and has no second derivative. Every
-other type or device, and ``torch.export``, go by tensor operations along anti-diagonals, as often differentiable as one likes.
+Float32 on the CPU goes to a compiled kernel. Its backward pass keeps no table in memory, and it has no second derivative.
+Other types and devices, and ``torch.export``, use tensor operations along anti-diagonals, which can be differentiated any
+number of times.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from nwa_lightning.sequences.alphabet import FIRST_LETTER
 
 
 def read_codes(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes and lengths of ``(U, L)`` tokens: ``(U, L - 1)`` from 0 on, 0 for padding, and ``(U,)``."""
+    """Codes and lengths of ``(U, L)`` tokens: ``(U, L - 1)``, counted from 0, with 0 for padding, and ``(U,)``."""
     letters = tokens[:, 1:]
     return (letters - FIRST_LETTER).clamp(min=0), (letters >= FIRST_LETTER).sum(dim=1)
 
 
 def best_slices(codes: Tensor, lengths: Tensor, templates: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor]:
-    """The slice of each read that each template aligns best with, where both ends of the read may be left out for nothing.
+    """The slice of each read that each template aligns best with; skipping the ends of the read costs nothing.
 
-    On ties a match goes before a letter without a position, that before a position without a letter, and the earliest end
-    wins. A slice may be empty.
+    On ties, a match comes before a letter without a position, that comes before a position without a letter, and the
+    earliest end wins. A slice may be empty.
 
     Args:
-        codes: ``(U, L)`` letters from 0 on; those beyond the length do not count.
+        codes: ``(U, L)`` letters, counted from 0; those beyond the length are ignored.
         lengths: ``(U,)`` letters of each read.
         templates: ``(K, letters, T)`` weight of a letter at a position.
         gaps: ``(K,)`` penalty of a letter without a position, or a position without a letter.
 
     Returns:
-        ``(U, K)`` where the slices start, and ``(U, K)`` one past where they end.
+        ``(U, K)`` starts of the slices, and ``(U, K)`` ends, one past the last letter.
 
     Raises:
         ValueError: If the shapes do not fit, or numbers are out of range.
@@ -68,12 +69,12 @@ def soft_nw_scores(
     """The soft score of each read, or of a slice of it, against each template, in float32 at least.
 
     Args:
-        codes: ``(U, L)`` letters from 0 on; those beyond the length do not count.
+        codes: ``(U, L)`` letters, counted from 0; those beyond the length are ignored.
         lengths: ``(U,)`` letters of each read.
         templates: ``(K, letters, T)`` weight of a letter at a position.
         gaps: ``(K,)`` penalty of a letter without a position, or a position without a letter.
-        slices: ``(U, K)`` starts and ends as ``best_slices`` gives them; None: whole reads.
-        gamma: Of the soft maximum; above 0.
+        slices: ``(U, K)`` starts and ends as ``best_slices`` returns them; None takes whole reads.
+        gamma: Temperature of the soft maximum; above 0.
 
     Returns:
         ``(U, K)`` scores.
@@ -162,7 +163,7 @@ def _scores_by_tensors(
     (reads, columns), (count, _, positions) = codes.shape, templates.shape
     starts, ends = (lengths[:, None] * 0, lengths[:, None]) if slices is None else slices
     sizes = (ends - starts).long()
-    # The shape of an exported program may not depend on what it reads.
+    # The shapes in an exported program must not depend on its input.
     longest = columns if torch.compiler.is_exporting() else int(sizes.max()) if sizes.numel() else 0
     places = starts.long() + torch.arange(longest, device=codes.device)[:, None, None]
     own_letters = codes.expand(longest, reads, columns).gather(2, places.clamp(max=max(columns - 1, 0)))
@@ -185,7 +186,7 @@ def _scores_by_tensors(
 
 
 def _prepared(letters: Tensor, templates: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights ``(T, letters, K)``, and letters ``(columns + T, U, K)``, the last T of which no score depends on."""
+    """Weights ``(T, letters, K)``, and letters ``(columns + T, U, K)``; no score depends on the last T letters."""
     more = letters.new_zeros(templates.shape[2], *letters.shape[1:])
     return templates.permute(2, 1, 0), torch.cat([letters, more]).long().expand(-1, -1, templates.shape[0])
 

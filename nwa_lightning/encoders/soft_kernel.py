@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nwa_lightning._kernels import compiled, parallel_slices
 
-#: Cells from which it pays to wake a second thread, and templates that fill registers of any width.
+#: Number of cells above which a second thread pays off, and number of templates that fill registers of any width.
 _CELLS_PER_THREAD, _TEMPLATES = 300_000, 16
 
 
@@ -71,7 +71,7 @@ class _SoftNW(torch.autograd.Function):
 
 
 def _run(kernel: Callable[..., None], reads: tuple[Tensor, Tensor], given: tuple[Any, ...]) -> None:
-    """Call the kernel for all templates, which come first in each of the tensors that are given, by threads."""
+    """Call the kernel for all templates, in threads; templates are the first dimension of all tensors in ``given``."""
     codes, lengths = (tensor.numpy() for tensor in reads)
     arrays = [each.detach().contiguous().numpy() if isinstance(each, Tensor) else each for each in given]
     templates = given[0]
@@ -87,7 +87,7 @@ def _run(kernel: Callable[..., None], reads: tuple[Tensor, Tensor], given: tuple
 
 
 def _checked_reads(codes: Tensor, lengths: Tensor, letters: int) -> tuple[Tensor, Tensor]:
-    """Codes as bytes, and lengths; what the kernel would read unchecked is checked."""
+    """Codes as bytes, and lengths, both checked, because the kernel does no checks."""
     _check_range("codes", codes, letters - 1)
     _check_range("lengths", lengths, codes.shape[1])
     return codes.to(torch.uint8).contiguous(), lengths.to(torch.int32).contiguous()

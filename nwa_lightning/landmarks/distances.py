@@ -16,8 +16,8 @@ from nwa_lightning.sequences.packed import Packed
 def landmark_distances(tokens: Tensor, landmarks: Tensor, lengths: Tensor) -> Tensor:
     """Edit distances of U sequences to K landmarks.
 
-    On the CPU by the kernel; on other devices, and in a program of ``torch.export``, by ``tensor_distances``, so that a GPU is
-    not waited for, and a program needs no kernel.
+    The CPU uses the compiled kernel. Other devices and programs of ``torch.export`` use ``tensor_distances``: a GPU then need
+    not be waited for, and a program needs no kernel.
 
     Args:
         tokens: ``(U, L)``: ``<sos>``, codes, then padding.
@@ -54,13 +54,13 @@ def tensor_distances(tokens: Tensor, landmarks: Tensor, lengths: Tensor) -> Tens
 
 
 def distance_table(rows: Sequences, columns: Sequences, *, threads: int = 1) -> NDArray[np.int32]:
-    """``(R, C)`` edit distances of all of some sequences to all of some others."""
+    """``(R, C)`` edit distances of every sequence in ``rows`` to every sequence in ``columns``."""
     return _table(rows.bases, columns.bases, threads)
 
 
 @torch.library.custom_op("nwa_lightning::landmark_distances", mutates_args=(), device_types="cpu")
 def _by_kernel(tokens: Tensor, landmarks: Tensor, lengths: Tensor) -> Tensor:
-    """As an operator, torch.compile leaves it alone."""
+    """The kernel as a custom operator, which torch.compile does not trace."""
     codes = tokens[:, 1:].to(torch.uint8).numpy()
     bases = np.count_nonzero(codes != PADDING, axis=1)
     found = _table(_packed(landmarks.numpy(), lengths.numpy()), _packed(codes, bases), torch.get_num_threads())

@@ -15,24 +15,24 @@ from nwa_lightning.sequences.alphabet import SOS
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
-#: Sequences by which the features are standardised, and from which it is learnt how near the nearest landmark usually is.
+#: Number of sequences that standardise the features, and that show how near the nearest landmark usually is.
 SAMPLE: Final = 2000
 
-#: Of the sequences of the sample, so many are usual; the rest is as far away as foreign ones.
+#: Fraction of these sequences that count as usual; the rest is as far away as foreign sequences.
 USUAL: Final = 0.99
 
 
-#: From this fraction on, foreign sequences are warned of.
+#: A larger fraction of foreign sequences than this causes a warning.
 MANY: Final = 0.1
 
 
 class Landmarks(nn.Module):
     r"""Edit distances of a sequence to K landmarks, standardised: alignment knowledge that needs no training.
 
-    A map to the distances from some points is a Lipschitz embedding (Bourgain, 1985, doi 10.1007/BF02776078): by the triangle
-    inequality no feature of two sequences differs by more than their own edit distance. Landmarks are drawn at random from the
-    training set. ``NWADataModule`` draws them at the start of ``fit``; with a loader of your own, call ``draw``.
-    They are buffers: a checkpoint holds them.
+    The distances to some points are a Lipschitz embedding (Bourgain, 1985, doi 10.1007/BF02776078): by the triangle inequality,
+    the distances of two sequences to a landmark differ by at most their own edit distance. Landmarks are drawn at random from
+    the training set. ``NWADataModule`` draws them at the start of ``fit``; with your own loader, call ``draw``. They are
+    buffers, so a checkpoint holds them.
 
     Args:
         count: K, number of landmarks.
@@ -85,14 +85,14 @@ class Landmarks(nn.Module):
         return Sequences.from_padded(codes, lengths, Packed.of([b""] * self.count))
 
     def draw(self, sequences: Sequences, seed: int = 0) -> None:
-        """Draw the landmarks, and what standardises the features.
+        """Draw the landmarks, and compute the numbers that standardise the features.
 
         Args:
             sequences: The training set; copies count once.
-            seed: Of the draw.
+            seed: Seed of the draw.
 
         Raises:
-            InputError: If there are fewer distinct sequences than landmarks, or one that is drawn is too long.
+            InputError: If there are fewer distinct sequences than landmarks, or a drawn sequence is too long.
         """
         distinct = sequences.unique()
         if len(distinct) < self.count:
@@ -112,7 +112,7 @@ class Landmarks(nn.Module):
         self.landmarks.copy_(torch.from_numpy(chosen.padded(width)))
         self.lengths.copy_(torch.from_numpy(chosen.lengths))
         self.mean.copy_(distances.mean(dim=1))
-        # A landmark that is equally far from all says nothing, and noise would be made of it.
+        # If all sequences are about equally far from a landmark, a smaller deviation would only amplify noise.
         self.deviation.copy_(distances.std(dim=1, correction=0).clamp(min=1))
         self.reach.copy_(distances.amin(dim=0).quantile(USUAL))
         self.drawn = True
@@ -139,7 +139,7 @@ class Landmarks(nn.Module):
         return landmark_distances(tokens, self.landmarks, self.lengths)
 
     def foreign(self, tokens: Tensor) -> Tensor:
-        """``(U,)`` bool: which sequences are farther from every landmark than 99 % of the training sequences were."""
+        """``(U,)`` bool: true for sequences that are farther from every landmark than 99 % of the training sequences."""
         nearest: Tensor = self.distances(tokens).amin(dim=1)
         return nearest > self.reach
 
@@ -149,7 +149,7 @@ class Landmarks(nn.Module):
 
 
 def warn_of_foreign(model: nn.Module, sequences: Sequences) -> None:
-    """Warn where many sequences are far from all landmarks of a model: what it says of those is less exact."""
+    """Warn if many sequences are far from all landmarks of a model: its distances are less exact for them."""
     sample = sequences.take(np.random.default_rng(0).permutation(len(sequences))[:SAMPLE])
     for module in model.modules():
         if not isinstance(module, Landmarks) or not len(sample):
@@ -159,8 +159,8 @@ def warn_of_foreign(model: nn.Module, sequences: Sequences) -> None:
         foreign = module.foreign(torch.from_numpy(tokens).to(module.lengths.device)).float().mean().item()
         if foreign > MANY:
             rank_zero_warn(
-                f"{foreign:.0%} of the sequences are more than {module.reach:.0f} edits from every landmark, as 1 % of those "
-                f"trained on were; distances of such sequences are less exact. Train on sequences such as these."
+                f"{foreign:.0%} of the sequences are more than {module.reach:.0f} edits from every landmark, but only 1 % of "
+                f"the training sequences were; their distances are less exact. Train on sequences such as these."
             )
 
 

@@ -18,7 +18,7 @@ _PAIRS_AT_A_TIME: Final = 1024
 
 
 class ConstantBaseline:
-    """Predicts the mean edit distance of the training pairs, whatever the pair."""
+    """Predicts the mean edit distance of the training pairs for every pair."""
 
     def __init__(self) -> None:
         self.mean = torch.tensor(torch.nan)
@@ -37,14 +37,15 @@ class KmerBaseline:
     """Predicts the edit distance from a distance of k-mer counts, by a least-squares line.
 
     With ``distance="jensen-shannon"`` this is the feature frequency profile of Sims et al. (2009, doi
-    10.1073/pnas.0813249106). A sequence shorter than k has no k-mers. Such a sequence is at the largest distance, 1 or
-    ln 2, from one that has some, and at distance 0 from another one without; Euclidean distance needs no such rule.
+    10.1073/pnas.0813249106). A sequence shorter than k has no k-mers. Its cosine or Jensen-Shannon distance is the largest
+    possible, 1 or ln 2, to every sequence with k-mers, and 0 to another sequence without. Euclidean distance needs no
+    such rule.
 
     Args:
         vocabulary: Number of token values, padding and ``<sos>`` included.
-        k: Letters of a k-mer; fewer where an alphabet has so many letters that there are over 4,096 k-mers.
-        distance: ``"euclidean"`` of the counts, ``"cosine"`` (1 - cosine similarity) of the counts, or
-            ``"jensen-shannon"``, the divergence in nats of the k-mers' frequencies.
+        k: Letters per k-mer. A smaller k is used if the alphabet would give more than 4,096 k-mers.
+        distance: ``"euclidean"`` distance of the counts, ``"cosine"`` distance (1 - cosine similarity) of the counts, or
+            ``"jensen-shannon"``, the divergence of the k-mer frequencies in nats.
 
     Raises:
         InputError: If k or the distance cannot be used.
@@ -68,7 +69,7 @@ class KmerBaseline:
         edits = _edits(batch.distance for batch in batches)
         counted = torch.cat([self.distances(batch) for batch in batches]).double()
         spread = counted - counted.mean()
-        # Equal distances say nothing: then the line is flat.
+        # If all distances are equal, the line is flat.
         slope = (spread * edits).sum() / spread.square().sum() if counted.min() < counted.max() else torch.zeros(())
         self.slope, self.intercept = slope.float(), (edits.mean() - slope * counted.mean()).float()
         return self
@@ -106,7 +107,7 @@ class KmerBaseline:
 
 
 def _edits(distances: Iterable[Tensor]) -> Tensor:
-    """All edit distances of some batches, float64; there must be one."""
+    """All edit distances of some batches, float64; at least one is required."""
     edits = torch.cat([torch.empty(0, dtype=torch.float64), *distances])
     if not len(edits):
         raise InputError("fit: expected batches with at least one pair, found none; give more training sequences")
@@ -114,10 +115,10 @@ def _edits(distances: Iterable[Tensor]) -> Tensor:
 
 
 def _jensen_shannon(counts: Tensor, pairs: Tensor) -> Tensor:
-    """``(P,)`` Jensen-Shannon divergences, in nats, of the frequencies that ``(U, K)`` counts make.
+    """``(P,)`` Jensen-Shannon divergences, in nats, of the frequencies of ``(U, K)`` counts.
 
-    The entropy of the mean less the mean entropy, a thousand pairs at a time. Without any k-mer the frequencies are
-    those of a k-mer that no other sequence has.
+    A divergence is the entropy of the mean minus the mean of the entropies, computed for 1,024 pairs at a time. Sequences
+    without k-mers share one extra k-mer, which no other sequence has.
     """
     totals = counts.sum(dim=1, keepdim=True)
     profiles = torch.cat([counts, (totals == 0).to(counts)], dim=1).double() / totals.clamp(min=1)

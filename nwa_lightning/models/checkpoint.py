@@ -1,4 +1,4 @@
-"""Reading a Lightning checkpoint without running what is in it."""
+"""Read a Lightning checkpoint without running code from it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from nwa_lightning.models.pretrained import PRETRAINED, read_pretrained
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a Lightning checkpoint: tensors, on the CPU, and plain values.
 
-    Tensors are read when they are first used, so the state of the optimizer costs nothing where nobody asks for it.
+    Tensors are read when they are first used, so an unused optimizer state costs nothing.
 
     Args:
-        path: Of a file, or the name of a model in the box.
+        path: Path of a file, or the name of a pretrained model.
 
     Returns:
-        What the checkpoint holds; ``state_dict`` among it.
+        The contents of the checkpoint, including ``state_dict``.
 
     Raises:
-        InputError: If there is no such file, or it is no checkpoint.
+        InputError: If there is no such file, or it is not a checkpoint.
     """
     if path.is_dir():
         raise InputError(
@@ -36,13 +36,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: expected a checkpoint, found no such file; name one that `nwa fit` wrote")
     try:
-        with warnings.catch_warnings():  # of a TorchScript file, which is refused all the same
+        with warnings.catch_warnings():  # about a TorchScript file, which is refused anyway
             warnings.simplefilter("ignore")
-            # Files of before torch 1.6 are no archives and cannot be mapped into memory.
+            # Files from before torch 1.6 are not zip archives and cannot be mapped into memory.
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as error:
         raise InputError(f"{path}: expected a checkpoint, found {error.strerror}; name one that can be read") from None
-    except Exception:  # torch.load raises what the bytes lead to; its hints to load unsafely are of no use here
+    except Exception:  # torch.load may raise anything; its hints to load unsafely are not for our users
         raise InputError(
             f"{path}: expected a Lightning checkpoint of tensors and plain values, found a damaged or foreign file, or "
             f"one with other objects; name one that `nwa fit` wrote"

@@ -1,4 +1,4 @@
-"""Distances of embeddings with a learnt scale, as modules."""
+"""Distances between embeddings with a learnt scale, as modules."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from nwa_lightning.models.functional import (
 )
 from nwa_lightning.parts import Part
 
-#: Radius to begin with, the sigmoid of -2: the distances of related reads fill the sphere.
+#: Initial radius, the sigmoid of -2: the distances of related reads fill the sphere.
 RADIUS: Final = 0.11920292
 
 
 class EmbeddingDistance(Part):
-    """A distance of embeddings times a learnt scale, in float32 also under autocast.
+    """A distance between embeddings times a learnt scale, in float32 even under autocast.
 
-    Where a distance grows with the dimension m of the embeddings, a subclass takes the mean over components in place of
-    the sum. So a scale of 1 suits any m, and a step of the optimizer is a small part of it: before training, the CNN
-    and the Transformer of NeuroSEED with m = 128 put pairs of 16S reads at 0.07 to 0.47, where edit distance over
-    length is 0.28. Encoders that begin with smaller differences grow them in the first steps.
+    If a distance grows with the dimension m of the embeddings, its subclass takes the mean over components instead of
+    the sum. So a scale of 1 suits any m, and an optimizer step changes it by a small fraction. Before training, the CNN
+    and the Transformer of NeuroSEED with m = 128 put pairs of 16S reads at 0.07 to 0.47; the edit distance over length
+    of these pairs is 0.28. Encoders that begin with smaller differences grow them in the first steps.
 
-    A distance of your own is a subclass with ``_pairwise``; ``_all_pairs`` and ``formula`` are for those who search and export.
+    To write your own distance, subclass this class and define ``_pairwise``. Search also needs ``_all_pairs``, and export
+    needs ``formula``.
 
     Args:
-        **learnt: Numbers to learn besides the scale, with their first values.
+        **learnt: Numbers to learn besides the scale, with their initial values.
     """
 
-    #: From unit embeddings ``u`` and ``v`` or plain ones, as a subclass says, to edits, for those who export an encoder.
+    #: From embeddings ``u`` and ``v`` to edits, for users of an exported encoder; says whether they have norm 1.
     formula: ClassVar[str] = "see the class"
     scale: nn.Parameter
 
@@ -47,15 +48,15 @@ class EmbeddingDistance(Part):
             self.register_parameter(name, nn.Parameter(torch.tensor(value)))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Distances of ``(P, m)`` and ``(P, m)`` embeddings of any length, ``(P,)``."""
-        # A step of the optimizer past 0 leaves the scale positive.
+        """``(P,)`` distances between ``(P, m)`` and ``(P, m)`` embeddings of any norm."""
+        # The scale stays positive if an optimizer step takes the parameter below 0.
         return self.scale.abs() * self._pairwise(first.float(), second.float())
 
     def all_pairs(self, first: Tensor, second: Tensor) -> Tensor:
-        """Distances of every row of ``(A, m)`` to every row of ``(B, m)``, ``(A, B)``, by one matrix product.
+        """``(A, B)`` distances of every row of ``(A, m)`` to every row of ``(B, m)``, by one matrix product.
 
-        Manhattan distance has no such product. Between equal embeddings rounding leaves up to 5e-4 where ``forward`` gives
-        0: 0.08 edits in 150 bases (0.3 on a sphere of radius 0.98).
+        Manhattan distance has no such product. For equal embeddings, rounding leaves up to 5e-4 where ``forward`` returns
+        0. That is 0.08 edits in 150 bases (0.3 on a sphere of radius 0.98).
         """
         return self.scale.abs() * self._all_pairs(first.float(), second.float())
 
@@ -71,22 +72,23 @@ class EmbeddingDistance(Part):
 
 
 class HyperbolicDistance(EmbeddingDistance):
-    """Hyperbolic distance of embeddings laid on a sphere of learnt radius, times a learnt scale (as in NeuroSEED).
+    """Hyperbolic distance between embeddings on a sphere of learnt radius, times a learnt scale (as in NeuroSEED).
 
     Corso et al., "Neural Distance Embeddings for Biological Sequences", NeurIPS 2021.
 
-    Training moves the radius little, so it matters where it begins. On a small sphere the distance is nearly Euclidean, and
-    two random directions differ in distance by what m components leave to chance. Near 1 all points that are not close
-    are at nearly one distance, as unrelated sequences are.
+    Training changes the radius little, so its initial value matters. On a small sphere the distance is nearly Euclidean,
+    and the distances between random directions vary by chance, because m is finite. With a radius near 1, all points that
+    are not close have nearly the same distance, as unrelated sequences have.
 
-    Raised to a power above 1 it is no metric any more, but has the same nearest neighbours. Sequences want that: strings of
-    n letters that differ in k places, whichever, are corners of a cube that are sqrt(k) apart, so that only the square of
-    a Euclidean distance is their Hamming distance. A square takes n dimensions; fewer want less: see ``suitable_power``.
+    With a power above 1 the distance is no longer a metric, but the nearest neighbours stay the same. Sequences need such a
+    power. Strings of n letters are corners of a cube: two of them that differ in k places are sqrt(k) apart, so only the
+    squared Euclidean distance is their Hamming distance. The square needs n dimensions; fewer dimensions need a lower
+    power: see ``suitable_power``.
 
     Args:
-        radius: To begin with. At whatever radius, opposite points begin at the same distance.
-        power: Of the hyperbolic distance; 1 is the published one, null is what suits the dimension: 1 up to 32, 1.25 for 64,
-            1.5 from 128 on. It is not learnt: early training would pull it below its best final value.
+        radius: Initial radius. Opposite points begin at the same distance for every radius.
+        power: Power of the hyperbolic distance. 1 is the published one; null chooses a value that suits the dimension: 1 up
+            to 32, 1.25 for 64, 1.5 from 128 on. It is not learnt: early training would pull it below its best final value.
 
     Raises:
         InputError: If the radius is not between 0 and 1, or the power is less than 1.
@@ -105,11 +107,11 @@ class HyperbolicDistance(EmbeddingDistance):
         self.power = power
 
     def get_extra_state(self) -> Tensor:
-        """First radius and power, 0 for null, so that weights never meet others."""
+        """Initial radius and power, 0 for null: a checkpoint restores them with its weights."""
         return torch.tensor([self.first_radius, self.power or 0], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over first radius and power from where the weights come from."""
+        """Restore the initial radius and the power that belong to the weights."""
         self.first_radius, power = state.tolist()
         self.power = power or None
 
@@ -128,7 +130,7 @@ class HyperbolicDistance(EmbeddingDistance):
         return suitable_power(dim) if self.power is None else float(self.power)
 
     def _unit(self, power: float) -> float:
-        """Of the scale. Fixed, so that a step of the optimizer is the same part of the distance at any radius and power."""
+        """Unit of the scale; with it, an optimizer step changes the distance by the same fraction at any radius and power."""
         return _opposite(RADIUS) / math.pow(_opposite(self.first_radius), power)
 
     def _pairwise(self, first: Tensor, second: Tensor) -> Tensor:
@@ -145,21 +147,21 @@ class HyperbolicDistance(EmbeddingDistance):
 
 
 def suitable_power(dim: int) -> float:
-    """Power of the hyperbolic distance for embeddings of so many dimensions: 1 up to 32, 1.25 for 64, 1.5 from 128 on.
+    """Power of the hyperbolic distance for embeddings of ``dim`` dimensions: 1 up to 32, 1.25 for 64, 1.5 from 128 on.
 
-    These had the lowest error on related reads of 150 bases: ``docs/results/what_pays.md``.
+    These powers had the lowest error on related reads of 150 bases: ``docs/results/what_pays.md``.
     """
     return min(1.5, max(1.0, 1 + math.log2(dim / 32) / 4))
 
 
 def _opposite(radius: float) -> float:
-    """Hyperbolic distance of opposite points of a sphere."""
+    """Hyperbolic distance between opposite points of a sphere."""
     return 2 * math.asinh(2 * radius / (1 - radius * radius))
 
 
 def _all_squared_distances(first: Tensor, second: Tensor) -> Tensor:
     """``(A, B)`` squared Euclidean distances of ``(A, m)`` to ``(B, m)``, by one matrix product."""
-    # Distances don't depend on the origin; near the embeddings there is less to cancel.
+    # Distances don't depend on the origin; an origin near the embeddings reduces cancellation.
     origin = second.mean(dim=0).detach()
     first, second = first - origin, second - origin
     squares = first.square().sum(dim=-1)[:, None] + second.square().sum(dim=-1)

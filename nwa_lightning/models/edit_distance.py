@@ -47,9 +47,9 @@ PUBLISHED: Final[dict[str, Any]] = {
 
 
 class EditDistanceModel(NWAMixin, LightningModule):
-    """Embeds sequences so that the distance of two embeddings is their edit distance over the length.
+    """Embeds sequences so that the distance between two embeddings is their edit distance over the length.
 
-    Any distance goes with any loss. As published: ``HyperbolicDistance`` and ``SquaredLoss`` (NeuroSEED),
+    Any distance works with any loss. Published combinations: ``HyperbolicDistance`` and ``SquaredLoss`` (NeuroSEED),
     ``SquaredEuclideanDistance`` and ``ChiSquareLoss`` (DSEE) or ``PoissonLoss`` (Wei et al., 2023), ``EuclideanDistance`` and
     ``TripletLoss`` (CNN-ED).
 
@@ -57,30 +57,31 @@ class EditDistanceModel(NWAMixin, LightningModule):
     ``spearman`` under ``val/`` and ``test/``.
 
     Args:
-        encoder: From tokens to embeddings. A checkpoint gives its ``spec`` instead, from which it is built again.
+        encoder: Maps tokens to embeddings. A checkpoint holds its ``spec`` instead, from which it is rebuilt.
         nwa_weight: lambda, the weight of the NWA term; auto keeps the term at a tenth of the encoder loss; null trains
             without it.
         nwa_temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
-        nwa_every: The term is computed in every so manieth step, weighed by as much.
+        nwa_every: k: the term is computed in every k-th step, with k times the weight.
         nwa_head_options: Sizes of the decoder, as in ``NWAHead``.
         lr: Highest learning rate of the encoder and the distance.
-        nwa_lr: Highest learning rate of the NWA head; published are 0.001, with RAdam.
-        schedule: What follows the linear warm-up: half a cosine down to 0, which needs a run with an end, or the paper's 1/sqrt.
-        warmup: Fraction of all steps spent on the warm-up; in a run without a known end, of 10,000 steps.
+        nwa_lr: Highest learning rate of the NWA head; the paper uses 0.001, with RAdam.
+        schedule: After the linear warm-up: cosine, which falls to 0 and needs a run with a known end, or inverse_sqrt, the
+            paper's 1/sqrt.
+        warmup: Fraction of all steps spent on the warm-up; of 10,000 steps if the run has no known end.
         homologous: K, the most edits between homologous sequences, for ``rmse_homologous``.
-        distance: Of the embeddings, as a fraction of the length; null is ``HyperbolicDistance()``. Where most sequences are
-            unrelated, as strands of DNA storage, ``HyperbolicDistance(radius=0.98)`` lowers the error by far.
-        loss: Of the predicted distances; null is ``SquaredLoss()``.
-        nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from what it returns,
+        distance: Distance between embeddings, as a fraction of the length; null means ``HyperbolicDistance()``. If most
+            sequences are unrelated, such as DNA-storage strands, ``HyperbolicDistance(radius=0.98)`` lowers the error a lot.
+        loss: Loss of the predicted distances; null means ``SquaredLoss()``.
+        nwa_features: Dotted name of a part of the model, such as encoder.features.11. The map is drawn from its output,
             ``(U, channels, S)`` or ``(U, S, channels)``, without a decoder; null draws it from the embeddings, as published.
-        nwa_channels: Of these features.
-        landmarks: Edit distances to so many sequences of the training set are features beside the encoder's: see
-            ``LandmarkEncoder``, which the encoder then is put into, as ``encoder.encoder``; null for the encoder alone.
+        nwa_channels: Number of channels of these features.
+        landmarks: Number of training sequences whose edit distances are extra features. ``LandmarkEncoder`` then wraps the
+            encoder, which becomes ``encoder.encoder``; null uses the encoder alone.
         optimizer: muon, which learns in fewer steps (see ``nwa_lightning.muon``), or radam, as published.
 
     Raises:
         InputError: If a number is out of its range, there is no such distance, loss, schedule or optimizer, the encoder
-            cannot be built again, or the part of the model does not return such features.
+            cannot be rebuilt, or the part of the model does not return such features.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         if "_instantiator" in self.hparams:  # the command line gives them as class paths and arguments instead
             self.save_hyperparameters()
         else:
-            # Without a spec its name stands there: what is loaded must not fall back on the default.
+            # Without a spec, the name of the class: loading must not fall back on the default.
             parts = {"distance": distance.spec or type(distance).__name__, "loss": loss.spec or type(loss).__name__}
             self.save_hyperparameters({"encoder": encoder.spec if isinstance(encoder, Encoder) else None, **parts})
         self.encoder = encoder if landmarks is None else LandmarkEncoder(encoder, landmarks)
@@ -148,7 +149,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.test_metrics = distance_metrics(homologous).clone(prefix="test/")
 
     def _check_features(self, name: str) -> None:
-        """Try the named part on two sequences without bases: now, and not in the first step."""
+        """Try the named part on two empty sequences, before training starts."""
         tokens = torch.full((2, 1), SOS)
         try:
             # Landmarks are not drawn yet.
@@ -185,16 +186,16 @@ class EditDistanceModel(NWAMixin, LightningModule):
         return distance
 
     def on_train_batch_start(self, batch: PairBatch, batch_idx: int) -> None:
-        """Before the first step, warn of a sphere that is too small for unrelated sequences."""
+        """Before the first step, warn about a sphere that is too small for unrelated sequences."""
         if batch_idx or self.global_step or not isinstance(self.distance, HyperbolicDistance) or not len(batch.pairs):
             return
-        some = batch.distance[:10_000].float()  # quantile takes no more than 16 million
+        some = batch.distance[:10_000].float()  # quantile takes at most 16 million values
         low, middle, high = some.quantile(some.new_tensor([0.25, 0.5, 0.75]))
         if self.distance.radius < 0.9 and high - low < 0.1 * middle:
             rank_zero_warn(
-                f"Half of the first edit distances are {low:.0f} to {high:.0f}, as of unrelated sequences. "
-                f"From a radius of {self.distance.radius:.2f} the error on such may be worse than a constant's; set the radius "
-                f"to 0.98 (--model.distance.radius 0.98)."
+                f"Half of the first edit distances are {low:.0f} to {high:.0f}, so the sequences look unrelated. "
+                f"With a radius of {self.distance.radius:.2f} the error may be larger than that of a constant prediction; set "
+                f"the radius to 0.98 (--model.distance.radius 0.98)."
             )
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
@@ -225,13 +226,13 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.log_dict(metrics, prog_bar=stage == "val", batch_size=len(batch.pairs))
 
     def on_test_start(self) -> None:
-        """Warn of sequences that are foreign to the landmarks, if the model has some."""
+        """Warn about sequences that are far from all landmarks, if the model has landmarks."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, NWADataModule):
             warn_of_foreign(self, data.reads.test)
 
     def on_predict_start(self) -> None:
-        """Warn of sequences that are foreign to the landmarks, if the model has some."""
+        """Warn about sequences that are far from all landmarks, if the model has landmarks."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, NWADataModule):
             warn_of_foreign(self, data.sequences)
@@ -241,16 +242,16 @@ class EditDistanceModel(NWAMixin, LightningModule):
         return self.encode(batch.tokens)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Muon or RAdam with one learning rate for the encoder and one for the head, stepped by the schedule every batch."""
+        """Muon or RAdam with one learning rate for the encoder and one for the head; the schedule sets both in every step."""
         groups = self.nwa_param_groups(lr=self.lr, nwa_lr=self.nwa_lr)
-        # foreach: a third of the time of the default loop over parameters, on the CPU too
+        # foreach takes a third of the time of the default loop over parameters, on the CPU too.
         optimizer = Muon(groups) if self.optimizer == "muon" else torch.optim.RAdam(groups, foreach=True)
         factor: Any = factor_of_run(self.schedule, self.warmup, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
 def predictor(model: EditDistanceModel | LandmarkMDS) -> Callable[[PairBatch], Tensor]:
-    """What predicts the edits of a batch's pairs by a model."""
+    """A function that predicts the edit distances of a batch's pairs by a model."""
 
     def predict(batch: PairBatch) -> Tensor:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""``nwa export``: the encoder of a checkpoint, in files that need no trainer, and one that needs torch alone."""
+"""``nwa export``: write the encoder of a checkpoint to files that need no trainer; one of them needs only torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WEIGHTS: Final = "encoder.safetensors"
 CONFIG: Final = "config.json"
 PROGRAM: Final = "encoder.pt2"
 
-#: That an exported program embeds at a time.
+#: The most sequences that an exported program embeds at a time.
 MOST_SEQUENCES: Final = 1 << 31
 
 
@@ -34,16 +34,16 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
     """Write the encoder of a checkpoint of ``nwa fit``, without the NWA head, and print what was written.
 
     ``encoder.safetensors`` holds the weights. ``config.json`` holds the class of the encoder and its arguments, the codes
-    of the letters, the learnt distance and, where the checkpoint says so, what it was trained on. ``encoder.pt2`` is a
-    program for ``torch.export.load`` from ``(U, max_length + 1)`` int64 tokens, for any U, to ``(U, m)`` embeddings.
+    of the letters, the learnt distance and, if the checkpoint says so, the training data. ``encoder.pt2`` is a program for
+    ``torch.export.load``, which maps ``(U, max_length + 1)`` int64 tokens, for any U, to ``(U, m)`` embeddings.
 
-    Where the encoder has no ``Encoder.spec``, it cannot be built without the model: ``config.json`` then holds the
+    An encoder without an ``Encoder.spec`` cannot be built without its model. For such an encoder ``config.json`` holds the
     hyper-parameters of the model, and there is no ``encoder.pt2``.
 
     Args:
-        checkpoint: Read without pickle.
-        folder: Where to write; made if missing.
-        version: Of this package, for ``config.json``.
+        checkpoint: Path of the checkpoint; loading it runs no code.
+        folder: Where to write; created if missing.
+        version: Version of this package, for ``config.json``.
 
     Raises:
         InputError: If the checkpoint cannot be used, or the folder cannot be written.
@@ -74,8 +74,8 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
     if trained_on:
         config["trained_on"] = trained_on
     missing = (
-        "the checkpoint does not tell how to build its encoder, which is no nwa_lightning.Encoder, or whose class cannot be "
-        "imported, or an argument of which is no plain value"
+        "the checkpoint does not tell how to build its encoder: it is not an nwa_lightning.Encoder, its class cannot be "
+        "imported, or one of its arguments is not a plain value"
     )
     if known:
         encoder = _trained_encoder(spec, weights, checkpoint)
@@ -85,7 +85,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
             config["distance"] = _describe_distance(spec, _below("distance", state), encoder, checkpoint)
         try:
             files[PROGRAM] = _program(encoder)
-        except Exception as error:  # torch.export raises what tracing somebody's forward leads to
+        except Exception as error:  # tracing a user's forward may raise anything
             missing = f"torch.export cannot trace {type(encoder).__name__} ({one_line(error)})"
     else:
         config["hyper_parameters"] = hyper_parameters
@@ -98,10 +98,10 @@ def export_landmark_mds(encoder: LandmarkMDS, folder: Path, alphabet: Alphabet, 
     """Write ``encoder.safetensors`` and ``config.json`` for ``load_encoder``, and print what was written.
 
     Args:
-        encoder: Fitted.
-        folder: Where to write; made if missing.
-        alphabet: Of the sequences it was fitted to.
-        version: Of this package, for ``config.json``.
+        encoder: A fitted encoder.
+        folder: Where to write; created if missing.
+        alphabet: Alphabet of the sequences to which it was fitted.
+        version: Version of this package, for ``config.json``.
 
     Raises:
         InputError: If the folder cannot be written.
@@ -116,7 +116,7 @@ def export_landmark_mds(encoder: LandmarkMDS, folder: Path, alphabet: Alphabet, 
 
 
 def _description(encoder: Encoder, spec: dict[str, Any], letters: dict[str, int] | None) -> dict[str, Any]:
-    """How to build an encoder, and what it takes and gives."""
+    """How to build an encoder, and its inputs and outputs."""
     return {
         "encoder": {"class_path": spec["class_path"], "init_args": spec.get("init_args", {})},
         "max_length": encoder.max_length,
@@ -145,13 +145,13 @@ def _write(folder: Path, files: dict[str, bytes], option: str) -> None:
 def load_encoder(folder: str | Path) -> Encoder:
     """Rebuild the encoder that ``nwa export`` wrote, in evaluation mode on the CPU.
 
-    Importing the class that ``config.json`` names runs its module: load what you trust.
+    This imports the class that ``config.json`` names, which runs its module: load only files that you trust.
 
     Args:
-        folder: With ``encoder.safetensors`` and ``config.json``.
+        folder: Folder with ``encoder.safetensors`` and ``config.json``.
 
     Raises:
-        InputError: If a file is missing or damaged, or the class is no ``Encoder``.
+        InputError: If a file is missing or damaged, or the class is not an ``Encoder``.
     """
     path = Path(folder) / CONFIG
     try:
@@ -172,7 +172,7 @@ def load_encoder(folder: str | Path) -> Encoder:
 
 
 def _below(module: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a state that belongs to a submodule, by the names it has there."""
+    """The part of a state that belongs to a submodule, under the submodule's own names."""
     prefix = f"{module}."
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
@@ -195,7 +195,7 @@ def _load(part: Part, weights: dict[str, Tensor], source: Path) -> None:
 
 
 def _is_edit_distance_model(hyper_parameters: dict[str, Any], state: dict[str, Tensor], source: Path) -> bool:
-    """Whether the model has one of our distances; a model that was made in Python does not say its class."""
+    """Whether the model has one of our distances; a model that was made in Python does not record its class."""
     class_path = hyper_parameters.get("_class_path")
     if class_path is None:
         return "distance" in hyper_parameters and "distance.scale" in state
@@ -205,7 +205,7 @@ def _is_edit_distance_model(hyper_parameters: dict[str, Any], state: dict[str, T
 def _letters(vocabulary: int, trained_on: dict[str, Any] | None) -> dict[str, int] | None:
     """Codes of the letters of the alphabet that the model was trained with.
 
-    Where the checkpoint does not say which, those of all alphabets of that size (T and U are one code); None without any.
+    If the checkpoint does not name it, the codes of all alphabets of that size (T and U share a code); None without any.
     """
     trained = ALPHABETS.get(str((trained_on or {}).get("arguments", {}).get("alphabet")))
     if trained is not None:
@@ -218,7 +218,7 @@ def _codes_of(alphabets: list[Alphabet]) -> dict[str, int]:
 
 
 def _describe_distance(spec: Any, state: dict[str, Tensor], encoder: Encoder, source: Path) -> dict[str, Any]:
-    """Name, formula and learnt numbers."""
+    """Name, formula and learnt numbers of the distance."""
     distance = HyperbolicDistance() if spec is None else as_part(spec, EmbeddingDistance, f"{source}: distance")
     _load(distance, state, source)
     name, numbers = type(distance).__name__, distance.numbers(encoder.embedding_dim)
@@ -229,7 +229,7 @@ def _program(encoder: Encoder) -> bytes:
     """The encoder as a saved ``torch.export`` program."""
     tokens = torch.full((2, encoder.max_length + 1), PADDING)
     tokens[:, 0] = SOS
-    # Torch 2.7 takes no number of sequences that has no bound.
+    # Torch 2.7 needs an upper bound for the number of sequences.
     batch = torch.export.Dim("batch", max=MOST_SEQUENCES)
     # Without gradients, so that a caller may turn the embeddings into an array.
     program = torch.export.export(encoder.requires_grad_(False), (tokens,), dynamic_shapes=({0: batch},))

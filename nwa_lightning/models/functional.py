@@ -20,10 +20,10 @@ def hyperbolic_distance(first: Tensor, second: Tensor) -> Tensor:
     .. math:: d(u, v) = 2\,\mathrm{asinh}\frac{|u - v|}{\sqrt{(1 - |u|^2)(1 - |v|^2)}}
 
     equals :math:`\mathrm{arcosh}(1 + 2 |u-v|^2 / ((1-|u|^2)(1-|v|^2)))` (eq. 7 of Lee & No, 2024) because
-    :math:`\cosh d = 1 + 2 \sinh^2(d/2)`; but nothing cancels, so d(u, u) is 0 with a finite gradient.
+    :math:`\cosh d = 1 + 2 \sinh^2(d/2)`. Nothing cancels in this form, so d(u, u) is 0 with a finite gradient.
 
     Args:
-        first: ``(..., m)`` points inside the unit ball; one that is not counts as just inside.
+        first: ``(..., m)`` points inside the unit ball; other points count as just inside.
         second: ``(..., m)`` points, likewise.
 
     Returns:
@@ -34,14 +34,14 @@ def hyperbolic_distance(first: Tensor, second: Tensor) -> Tensor:
         tensor(0.)
     """
     squared = (first - second).square().sum(dim=-1)
-    # A point on the sphere or beyond counts as just inside: far from all others, and not at distance 0.
+    # A point on the sphere or beyond counts as just inside, so it is far from all others and not at distance 0.
     smallest = torch.finfo(squared.dtype).eps
     room = math.prod((1 - side.square().sum(dim=-1)).clamp(min=smallest) for side in (first, second))
     return 2 * torch.asinh(safe_sqrt(squared / room))
 
 
 def squared_euclidean_distance(first: Tensor, second: Tensor) -> Tensor:
-    r"""Squared Euclidean distance, that of DSEE (Guo et al., ICML 2022).
+    r"""Squared Euclidean distance, as in DSEE (Guo et al., ICML 2022).
 
     .. math:: d(u, v) = \sum_i (u_i - v_i)^2
 
@@ -83,7 +83,7 @@ def cosine_distance(first: Tensor, second: Tensor) -> Tensor:
 
     .. math:: d(u, v) = 1 - \frac{u \cdot v}{|u| |v|} = \frac12 \left| \frac{u}{|u|} - \frac{v}{|v|} \right|^2
 
-    A vector of zeros, which has no direction, is at distance 0 from another one and at 1/2 from all else.
+    A zero vector has no direction. Its distance is 0 to another zero vector and 1/2 to all other vectors.
 
     Args:
         first: ``(..., m)``.

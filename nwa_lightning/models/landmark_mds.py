@@ -1,4 +1,4 @@
-"""LandmarkMDS as a model for the Trainer and the command line: there is nothing to train."""
+"""LandmarkMDS as a model for the Trainer and the command line; it needs no training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nwa_lightning.models.metrics import distance_metrics
 
 
 class LandmarkMDSModel(LightningModule):
-    """Fits ``LandmarkMDS`` to the data at hand when a test or a prediction begins, in seconds.
+    """Fits ``LandmarkMDS`` to the data when a test or a prediction begins, in seconds.
 
     To predict, it is fitted to all sequences of the file; to test and validate, to the training set.
 
     Args:
         count: K, number of landmarks.
         embedding_dim: m, the most dimensions of the embeddings.
-        power: Of the Euclidean distance that is the edit distance; null tries 1 to 2.
+        power: Power of the Euclidean distance that predicts the edit distance; null tries 1 to 2.
         homologous: K of ``rmse_homologous``, the most edits between homologous sequences.
 
     Raises:
@@ -48,7 +48,7 @@ class LandmarkMDSModel(LightningModule):
         """Fit the encoder.
 
         Raises:
-            InputError: If the data is no ``NWADataModule``, or has too few sequences.
+            InputError: If the data is not an ``NWADataModule``, or has too few sequences.
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, NWADataModule):

@@ -18,7 +18,7 @@ _SMALLEST = 0.1
 class EditDistanceLoss(Part):
     """A loss of predicted distances.
 
-    A loss of your own is a subclass with ``forward``.
+    To write your own loss, subclass this class and define ``forward``.
     """
 
     def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
@@ -26,7 +26,7 @@ class EditDistanceLoss(Part):
 
         Args:
             predicted: ``(P,)`` vector distances of the pairs, in units of ``length`` edits.
-            batch: With ``(P,)`` edit distances of the pairs, in edits.
+            batch: The batch, with ``(P,)`` edit distances of the pairs, in edits.
             length: n, bases of the longest sequence.
 
         Returns:
@@ -104,7 +104,7 @@ def absolute_loss(predicted: Tensor, distance: Tensor, length: int) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ, or ``length`` is not positive.
-        TypeError: If ``predicted`` is not of floating point.
+        TypeError: If ``predicted`` is not a floating-point tensor.
 
     Example:
         >>> absolute_loss(torch.tensor([0.1, 0.5]), torch.tensor([2, 2]), 10)
@@ -121,8 +121,8 @@ def chi_square_loss(predicted: Tensor, distance: Tensor) -> Tensor:
     .. math:: \tfrac{y}{2} \ln 2 + \ln\Gamma(\tfrac{y}{2}) - (\tfrac{y}{2} - 1) \ln x + \tfrac{x}{2}
 
     is the negative log-likelihood of x under a chi-square distribution with y degrees of freedom; its minimiser is
-    x = y - 2. With y < 2 it has no lower bound, so such pairs are left out. Below a tenth of an edit the logarithm goes
-    on as its tangent: value and gradient stay finite down to 0, where they push the embeddings apart.
+    x = y - 2. With y < 2 it has no lower bound, so such pairs are left out. Below a tenth of an edit the logarithm is
+    replaced by its tangent: value and gradient stay finite down to 0, where they push the embeddings apart.
 
     Guo et al., "Deep Squared Euclidean Approximation to the Levenshtein Distance for DNA Storage", ICML 2022.
 
@@ -135,7 +135,7 @@ def chi_square_loss(predicted: Tensor, distance: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ.
-        TypeError: If ``predicted`` is not of floating point.
+        TypeError: If ``predicted`` is not a floating-point tensor.
 
     Example:
         >>> chi_square_loss(torch.tensor([2.0]), torch.tensor([4]))  # ln 2 + 1
@@ -167,7 +167,7 @@ def poisson_loss(predicted: Tensor, distance: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes differ.
-        TypeError: If ``predicted`` is not of floating point.
+        TypeError: If ``predicted`` is not a floating-point tensor.
 
     Example:
         >>> poisson_loss(torch.tensor([1.0, 1.0]), torch.tensor([0, 2]))  # (1 + 1 + ln 2) / 2
@@ -184,12 +184,12 @@ def triplet_loss(predicted: Tensor, distance: Tensor, pairs: Tensor, length: int
     .. math:: \mathrm{mean}_{(a, p, q)} \max\left(0,\; d(a, p) - d(a, q) + \frac{y(a, q) - y(a, p)}{n}\right)
               + \mathrm{mean}_{(a, p)} \left| d(a, p) - \frac{y(a, p)}{n} \right|
 
-    where p is nearer to the anchor a than q, by the edit distances y. Every sequence is an anchor: its partners are taken
-    in the order of ``pairs``, first those of the pairs that it leads, and each makes a triplet with the next one,
-    unless both are equally far. So k partners make up to k - 1 triplets, and P pairs of U sequences up to 2P - U.
+    where p is nearer to the anchor a than q, by the edit distances y. Every sequence is an anchor. Its partners are taken
+    in the order of ``pairs``, beginning with the pairs in which it comes first. Each partner makes a triplet with the next
+    one, unless both are equally far. So k partners make up to k - 1 triplets, and P pairs of U sequences up to 2P - U.
 
-    Dai et al., "Convolutional Embedding for Edit Distance" (CNN-ED), SIGIR 2020; there an anchor and its two partners are
-    drawn, and the two parts are weighted by a table over epochs.
+    Dai et al., "Convolutional Embedding for Edit Distance" (CNN-ED), SIGIR 2020. They draw an anchor and its two partners,
+    and weight the two parts by a table over epochs.
 
     Args:
         predicted: ``(P,)`` d, vector distances, in units of ``length`` edits.
@@ -202,7 +202,7 @@ def triplet_loss(predicted: Tensor, distance: Tensor, pairs: Tensor, length: int
 
     Raises:
         ValueError: If the shapes differ, or ``length`` is not positive.
-        TypeError: If ``predicted`` is not of floating point.
+        TypeError: If ``predicted`` is not a floating-point tensor.
 
     Example:
         >>> pairs = torch.tensor([[0, 1], [0, 2]])
@@ -214,13 +214,13 @@ def triplet_loss(predicted: Tensor, distance: Tensor, pairs: Tensor, length: int
             f"Expected pairs of shape {(*predicted.shape, 2)}, one for each prediction, but got {tuple(pairs.shape)}."
         )
     approximation = absolute_loss(predicted, distance, length)
-    # Each pair stands in the list of both of its sequences; a stable sort brings the lists together.
+    # Each pair is listed under both of its sequences; a stable sort groups the pairs of each sequence.
     ends = pairs.T.reshape(-1)
     order = ends.argsort(stable=True)
     pair = order % max(1, len(pairs))
     anchor, edits, error = ends[order], distance[pair], (predicted - distance.to(predicted.dtype) / length)[pair]
     counted = (anchor[1:] == anchor[:-1]) & (edits[1:] != edits[:-1])
-    # d(a, p) - d(a, q) + (y(a, q) - y(a, p)) / n is the error of the nearer less that of the farther.
+    # d(a, p) - d(a, q) + (y(a, q) - y(a, p)) / n is the error of the nearer partner minus that of the farther one.
     nearer_first = torch.where(edits[:-1] < edits[1:], 1, -1)
     return _mean(torch.relu(nearer_first * (error[:-1] - error[1:])), counted) + approximation
 

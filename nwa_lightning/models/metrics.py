@@ -28,7 +28,7 @@ class LengthRMSE(_ExactMetric):
 
     .. math:: \mathrm{RMSE\,(\%)} = 100 \sqrt{\frac1P \sum_p \left(\frac{\mathrm{ED}_p - d_p}{n_p}\right)^2}
 
-    With sequences of one length n this is eq. 3 of Lee & No (2024), whose printed sum is a mean in its figures.
+    If all sequences have length n, this is eq. 3 of Lee & No (2024). They print a sum there, but their figures show a mean.
 
     Args:
         max_distance: K, to count only homologous pairs, those with ED <= K; by default all pairs count.
@@ -47,7 +47,7 @@ class LengthRMSE(_ExactMetric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor, length: Tensor) -> None:
-        """Take in some pairs.
+        """Add pairs to the sums.
 
         Args:
             preds: ``(P,)`` predicted edit distances, in edits.
@@ -88,7 +88,7 @@ class Determination(_ExactMetric):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Take in some pairs.
+        """Add pairs to the sums.
 
         Args:
             preds: ``(P,)`` predicted edit distances, in edits.
@@ -101,20 +101,20 @@ class Determination(_ExactMetric):
         self.errors += (target - preds.double()).square().sum()
 
     def compute(self) -> Tensor:
-        """At most 1; 0 where all edit distances are equal and a prediction is not; NaN below two pairs."""
+        """At most 1; 0 if all edit distances are equal and a prediction is not; NaN for fewer than two pairs."""
         if self.count < 2:
             return torch.full_like(self.total, torch.nan).float()
-        # In this order nothing is left of equal distances: sums of whole numbers are exact.
+        # In this order the spread of equal distances is exactly 0: sums of whole numbers are exact.
         spread = self.squares - self.total * (self.total / self.count)
         perfect = (self.errors == 0).double()
         return torch.where(spread > 0, 1 - self.errors / spread, perfect).float()
 
 
 class RankCorrelation(_ExactMetric, SpearmanCorrCoef):
-    """Spearman's rank correlation of all pairs; 0 where one side is constant, NaN below two pairs.
+    """Spearman's rank correlation of all pairs; 0 if one side is constant, NaN for fewer than two pairs.
 
-    torchmetrics 1.9 adds up the ranks of equal values in int32, which 15,000 equal edit distances among 220,000 pairs
-    overflow; so the ranks are our own.
+    torchmetrics 1.9 adds up the ranks of equal values in int32, which overflows with 15,000 equal edit distances among
+    220,000 pairs. So this class computes the ranks itself.
     """
 
     def compute(self) -> Tensor:
@@ -127,7 +127,7 @@ class RankCorrelation(_ExactMetric, SpearmanCorrCoef):
 
 
 def _centred_ranks(values: Tensor) -> Tensor:
-    """Ranks in float64, equal values sharing their mean rank, less the mean of all."""
+    """Ranks in float64 minus their mean; equal values share their mean rank."""
     _, group, count = torch.unique(values, return_inverse=True, return_counts=True)
     last = count.cumsum(0).double()
     ranks: Tensor = (last - (count - 1) / 2)[group]
@@ -143,7 +143,7 @@ def distance_metrics(homologous: int = 40) -> MetricCollection:
         homologous: K, the most edits between homologous sequences.
     """
     # No compute groups: they would merge the two errors whenever all pairs of the first batch are homologous.
-    with warnings.catch_warnings():  # that Spearman keeps all pairs is known and wanted
+    with warnings.catch_warnings():  # Spearman has to keep all pairs
         warnings.filterwarnings("ignore", message="Metric `SpearmanCorrcoef` will save all")
         spearman = RankCorrelation()
     return MetricCollection(
@@ -163,8 +163,8 @@ def evaluate(
     """Measure any predictor, learnt or not, by the same metrics.
 
     Args:
-        predict: From a batch to ``(P,)`` predicted edit distances, in edits.
-        batches: What to predict.
+        predict: Maps a batch to ``(P,)`` predicted edit distances, in edits.
+        batches: Batches to predict.
         homologous: K, the most edits between homologous sequences.
 
     Returns:
@@ -172,7 +172,7 @@ def evaluate(
     """
     metrics = distance_metrics(homologous)
     nothing = torch.empty(0)
-    metrics.update(preds=nothing, target=nothing, length=torch.tensor(1))  # or none at all would be warned of
+    metrics.update(preds=nothing, target=nothing, length=torch.tensor(1))  # avoids a warning if there are no batches
     for batch in batches:
         preds = predict(batch).detach().float().cpu()
         metrics.update(preds=preds, target=batch.distance.float(), length=batch.longest)

@@ -1,4 +1,4 @@
-"""Models in the box: trained, small, and found by name."""
+"""Pretrained models, which come with the package and are loaded by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import safetensors.torch
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.edit_distance import EditDistanceModel
 
-#: What there is: the name, and what it embeds.
+#: The name of each model, and the reads that it embeds.
 PRETRAINED: Final = {"human16s-v4": "150 bases of the V4 region of 16S rRNA, from primer 515F on"}
 
 MODEL: Final = "model.safetensors"
@@ -21,7 +21,7 @@ _FOLDER: Final = Path(__file__).parent / "weights"
 
 
 def read_pretrained(name: str) -> dict[str, Any]:
-    """A model in the box as a checkpoint holds it: ``hyper_parameters``, ``state_dict``, and what it was trained on.
+    """A pretrained model in the form of a checkpoint: ``hyper_parameters``, ``state_dict`` and its training data.
 
     Args:
         name: One of ``PRETRAINED``.
@@ -32,10 +32,10 @@ def read_pretrained(name: str) -> dict[str, Any]:
 
 
 def load_pretrained(name: str) -> EditDistanceModel:
-    """A trained model, in evaluation mode on the CPU.
+    """A pretrained model, in evaluation mode on the CPU.
 
-    ``human16s-v4`` embeds 150 bases of the V4 region of 16S rRNA. ``docs/guides/landmarks.md`` says how good it is on reads that
-    it has never seen; for other regions, or reads that start elsewhere, train your own.
+    ``human16s-v4`` embeds 150 bases of the V4 region of 16S rRNA. ``docs/guides/landmarks.md`` reports its error on unseen
+    reads. For other regions, or reads that start elsewhere, train your own.
 
     Args:
         name: One of ``PRETRAINED``.
@@ -58,11 +58,11 @@ def load_pretrained(name: str) -> EditDistanceModel:
 
 
 def save_pretrained(checkpoint: dict[str, Any], folder: Path) -> None:
-    """Write a checkpoint of ``nwa fit`` as ``read_pretrained`` reads it, without what only training needs.
+    """Write a checkpoint of ``nwa fit`` for ``read_pretrained``, without the state that only training needs.
 
     Args:
-        checkpoint: Of an ``EditDistanceModel`` without NWA.
-        folder: Where to write; made if missing.
+        checkpoint: Checkpoint of an ``EditDistanceModel`` without NWA.
+        folder: Where to write; created if missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     hidden = {key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")}

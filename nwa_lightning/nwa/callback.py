@@ -1,4 +1,4 @@
-"""NWACallback: Needleman-Wunsch Attention for a model whose code is not touched."""
+"""NWACallback: Needleman-Wunsch Attention for a model without changing its code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from nwa_lightning.nwa.weight import DEFAULT_WEIGHT, Weight
 
 
 class NWACallback(Callback):
-    """Adds the Needleman-Wunsch Attention loss to a model whose code is not touched.
+    """Adds the Needleman-Wunsch Attention loss to a model without changing its code.
 
-    During ``fit`` the head is a submodule of the model, so that its optimizer and the strategy see it, and the term is
-    added to the loss of its ``training_step``; afterwards both are taken away again. Checkpoints hold the head among the
-    states of the callbacks, so their ``state_dict`` is that of the plain model and loads without this package::
+    During ``fit`` the head is a submodule of the model, so the optimizer and the strategy see it, and the term is added to
+    the loss of the model's ``training_step``. After ``fit`` both are removed. Checkpoints hold the head among the states of
+    the callbacks, so their ``state_dict`` is that of the plain model and loads without this package::
 
         trainer = Trainer(callbacks=[NWACallback()])
         trainer.fit(model, NWADataModule())
 
-    With a loader of one's own, ``batch`` says where its sequences are::
+    With your own loader, ``batch`` finds the sequences of a batch::
 
         NWACallback(batch=lambda batch: pair_batch(batch["sequence"]), max_length=150)
 
@@ -43,14 +43,14 @@ class NWACallback(Callback):
         weight: lambda, as in ``NWALoss``.
         temperature: As in ``NWALoss``.
         every: As in ``NWALoss``.
-        features: Dotted name of the submodule whose output, ``(rows, positions, channels)`` or ``(rows, channels,
-            positions)``, the map is drawn from instead, without a decoder; ``embedding_dim`` are then its channels.
+        features: Dotted name of a submodule that returns ``(rows, positions, channels)`` or ``(rows, channels, positions)``.
+            The map is then drawn from its output, without a decoder, and ``embedding_dim`` is the number of channels.
         head_options: Sizes of the decoder, as in ``NWAHead``.
-        batch: From a batch of the loader to ``pair_batch(sequences)``, with the sequences in the order in which the step
+        batch: Maps a batch of the loader to ``pair_batch(sequences)``, with the sequences in the order in which the step
             encodes them, over all its calls of the encoder. None for a ``PairBatch``, whose sequences are recognised in the
             input of the encoder.
-        embeddings: From what the submodule returned to the ``(rows, m)`` embeddings, or ``(rows, positions, channels)``
-            features; None for the only tensor that fits.
+        embeddings: Maps the output of the submodule to the ``(rows, m)`` embeddings, or to the ``(rows, positions,
+            channels)`` features; None takes the only tensor that fits.
 
     Attributes:
         nwa: The ``NWALoss``; None before the first ``fit``.
@@ -82,7 +82,7 @@ class NWACallback(Callback):
             "head": "decoder" if features is None else "features",
             "head_options": head_options,
         }
-        NWALoss(**self.options)  # what cannot be used is said here and not in fit
+        NWALoss(**self.options)  # raises errors about the options here, not in fit
         self.nwa: NWALoss | None = None
         self._own_step: Any = None
         self._hooks: list[RemovableHandle] = []
@@ -91,7 +91,7 @@ class NWACallback(Callback):
         return NWALoss(*self.sizes, **self.options)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Add the head to the model and wrap its ``training_step``: before its optimizers are made.
+        """Add the head to the model and wrap its ``training_step``, before the optimizers are made.
 
         Raises:
             RuntimeError: If the model has a head already, or optimizes manually.
@@ -110,7 +110,7 @@ class NWACallback(Callback):
                 "call self.nwa_loss(embeddings, batch) before manual_backward in your training_step."
             )
         if self.nwa is None:
-            # The sizes first: the trial step leaves the random numbers as they are, and the head is built from the next.
+            # Find the sizes first: the trial step restores the random state, from which the head is then built.
             self.sizes = find_sizes(self.sizes, trainer, pl_module, self.source)
             self.nwa = self._build()
         pl_module.add_module(NAME, self.nwa)
@@ -124,7 +124,7 @@ class NWACallback(Callback):
     def _with_term(self, pl_module: LightningModule) -> Any:
         step, report = pl_module.training_step, Report(self.source.name)
 
-        # Only the model's own step is compiled where torch.compile was asked for.
+        # With torch.compile, only the model's own step is compiled.
         @wraps(step)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
             nwa: NWALoss = pl_module.get_submodule(NAME)  # type: ignore[assignment]
@@ -141,7 +141,7 @@ class NWACallback(Callback):
         check_head_is_trained(pl_module.get_submodule(NAME), pl_module, remedy)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Leave the head alone in a step without the term."""
+        """Keep the optimizer from updating the head in a step without the term."""
         if self.nwa is not None:
             drop_idle_gradients(self.nwa)
 
@@ -158,11 +158,11 @@ class NWACallback(Callback):
         return self.nwa.attention(self.source.pick(pl_module, calls[0].output, self.nwa), batch)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the model as it was found."""
+        """Restore the original model."""
         self._detach(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the model as it was found, also when the run fails: ``teardown`` is not called then."""
+        """Restore the original model when a run fails: Lightning does not call ``teardown`` then."""
         self._detach(pl_module)
 
     def _detach(self, pl_module: LightningModule) -> None:
@@ -177,7 +177,7 @@ class NWACallback(Callback):
             pl_module.training_step = self._own_step  # type: ignore[method-assign]
 
     def state_dict(self) -> dict[str, Any]:
-        """The head's weights and the steps it took."""
+        """The weights of the head and its number of steps."""
         return {NAME: self.nwa.state_dict() if self.nwa is not None else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ class NWACallback(Callback):
             self.nwa.load_state_dict(state_dict[NAME])
 
 
-# Not methods: a model that is copied (by StochasticWeightAveraging, say) takes its hooks along.
+# Functions, not methods: a copy of the model (by StochasticWeightAveraging, say) keeps its hooks.
 def _drop_head(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]) -> None:
     for name in [name for name in state if name.startswith(f"{prefix}{NAME}.")]:
         del state[name]
@@ -201,7 +201,7 @@ def _fill_in_head(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any
 
 
 def find_nwa(trainer: Trainer, pl_module: LightningModule) -> NWAMixin | NWACallback:
-    """What holds the ``NWALoss``: the model, or the callback of a plain one.
+    """The owner of the ``NWALoss``: the model, or the callback of a plain model.
 
     Raises:
         RuntimeError: If there is neither.

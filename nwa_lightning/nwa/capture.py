@@ -1,7 +1,7 @@
 """Find the embeddings of a batch's sequences in what a model's encoder returned while a step ran.
 
-Which row of the encoder's output belongs to which sequence is known from the encoder's input, or from the order in which
-somebody named the sequences; never from the number of rows.
+The encoder's input, or the order in which the user named the sequences, says which row of the encoder's output belongs to
+which sequence. The number of rows says nothing about that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nwa_lightning.sequences.alphabet import PADDING
 
-#: What of an encoder's output is the embedding.
+#: Picks the embedding out of an encoder's output.
 Pick = Callable[[Any], Tensor]
 
 REMEDY = (
@@ -48,7 +48,7 @@ def find_submodule(module: nn.Module, name: str) -> nn.Module:
     """A submodule by its dotted name.
 
     Raises:
-        AttributeError: With the names there are, if there is none.
+        AttributeError: If there is none; the message lists the names there are.
     """
     try:
         return module.get_submodule(name)
@@ -89,12 +89,12 @@ def captured_calls(module: nn.Module, name: str) -> Iterator[list[Call]]:
 
 
 def pick_tensor(output: Any, dimensions: int, name: str) -> Tensor:
-    """The one tensor of so many dimensions in what a module returned: itself, or in a tuple, a dict or a ``ModelOutput``.
+    """The only tensor with this many dimensions in a module's output: itself, or in a tuple, a dict or a ``ModelOutput``.
 
     Args:
-        output: What it returned.
+        output: Output of the module.
         dimensions: 2 for ``(rows, m)`` embeddings, 3 for features.
-        name: Of the module, for messages.
+        name: Name of the module, for messages.
 
     Raises:
         TypeError: If there is none, or more than one.
@@ -126,12 +126,12 @@ def _is_flat_image(part: Tensor) -> bool:
 def channels_last(features: Tensor, module: nn.Module, channels: int | None = None) -> Tensor:
     """Features as ``(rows, positions, channels)``.
 
-    Where both dimensions could be the channels, convolutions are taken to have them first and all other modules last.
+    If both dimensions could be the channels, we assume that convolutions have the channels first, and all other modules last.
 
     Args:
         features: ``(rows, positions, channels)``, ``(rows, channels, positions)`` or ``(rows, channels, 1, positions)``.
-        module: What returned them.
-        channels: How many there are, if known.
+        module: The module that returned them.
+        channels: Number of channels, if known.
     """
     if _is_flat_image(features):
         features = features.squeeze(2)
@@ -142,10 +142,10 @@ def channels_last(features: Tensor, module: nn.Module, channels: int | None = No
 
 
 def in_named_order(outputs: list[Tensor], count: int, name: str) -> Tensor:
-    """The outputs of all calls in a row, where the sequences were named in that order.
+    """The outputs of all calls, concatenated; the sequences were named in this order.
 
     Raises:
-        RuntimeError: If there are not as many rows as sequences.
+        RuntimeError: If the number of rows is not the number of sequences.
     """
     rows = [len(output) for output in outputs]
     if sum(rows) != count:
@@ -159,16 +159,16 @@ def in_named_order(outputs: list[Tensor], count: int, name: str) -> Tensor:
 def by_tokens(calls: list[Call], outputs: list[Tensor], batch: Any, name: str) -> Tensor:
     """One row per sequence of a ``PairBatch``, found by comparing the encoder's input with ``batch.tokens``.
 
-    A step that encoded both sides of the pairs has several rows for most sequences: the first one counts.
+    If a step encodes both sides of the pairs, most sequences have several rows; the first one is taken.
 
     Args:
-        calls: Of the encoder.
+        calls: Calls of the encoder.
         outputs: ``(rows, ...)`` of each call.
-        batch: With ``tokens``.
-        name: Of the encoder, for messages.
+        batch: A batch with ``tokens``.
+        name: Name of the encoder, for messages.
 
     Raises:
-        RuntimeError: If the input is none of the tokens, or a sequence that has a map was not encoded.
+        RuntimeError: If the input is not made of the tokens, or a sequence that has a map was not encoded.
     """
     tokens: Tensor = batch.tokens
     if len(calls) == 1 and any(argument is tokens for argument in calls[0].arguments):
@@ -184,7 +184,7 @@ def by_tokens(calls: list[Call], outputs: list[Tensor], batch: Any, name: str) -
     known = _padded(tokens, width)
     seen = torch.cat([_padded(given.to(tokens), width) for given in inputs if given is not None])
     order, hashes = _sorted_hashes(known)
-    # The first of equal sequences stands for all of them, on both sides.
+    # On both sides, the first of several equal sequences represents all of them.
     of_known, of_seen = (order[_place(hashes, rows)] for rows in (known, seen))
     same = (known[of_seen] == seen).all(dim=1)
     places = torch.arange(len(seen), device=tokens.device)
@@ -196,7 +196,7 @@ def by_tokens(calls: list[Call], outputs: list[Tensor], batch: Any, name: str) -
     if missing:
         raise RuntimeError(
             f"Expected {name} to be called with the sequences of batch.tokens but {missing} of the {len(mapped)} places in the "
-            f"maps have one that it was not called with; {REMEDY}."
+            f"maps have a sequence that it was not called with; {REMEDY}."
         )
     # A sequence that was not encoded is in no map, so any row will do for it.
     return torch.cat(outputs).index_select(0, first.clamp(max=nowhere - 1))

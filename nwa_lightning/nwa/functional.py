@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nwa_lightning._kernels import compiled, parallel_slices
 
-#: Cells from which it pays to wake a second thread.
+#: Number of cells above which a second thread pays off.
 _CELLS_PER_THREAD = 1_000_000
 
 
@@ -48,7 +48,7 @@ def _masked_log_softmax(values: Tensor, row_mask: Tensor | None, column_mask: Te
 def nw_target(
     scores: Tensor, row_mask: Tensor | None = None, column_mask: Tensor | None = None, *, temperature: float = 1.0
 ) -> Tensor:
-    r"""The attention map to aim at: the softmax of each row of a Needleman-Wunsch matrix.
+    r"""The target attention map: the softmax of each row of a Needleman-Wunsch matrix.
 
     .. math:: T_{ij} = \frac{\exp(M_{ij} / \tau)}{\sum_k \exp(M_{ik} / \tau)}
 
@@ -88,9 +88,9 @@ def row_jsd(
 
     with :math:`A` the row softmax of the logits and :math:`T` that of the scores, in float32 even under autocast.
 
-    Float32 logits and int16 scores on the CPU go to a compiled kernel, which finds the gradient in the same pass and
-    makes no tensor but that; it has no second derivative. Every other type or device goes by tensor operations in log
-    space, as often differentiable as one likes.
+    Float32 logits and int16 scores on the CPU go to a compiled kernel. It computes the gradient in the same pass and
+    allocates no other tensor; it has no second derivative. Other types and devices use tensor operations in log space,
+    which can be differentiated any number of times.
 
     Args:
         logits: ``(P, L1, L2)`` map logits: rows of the first sequence, columns of the second.
@@ -104,7 +104,7 @@ def row_jsd(
 
     Raises:
         ValueError: If ``logits`` and ``scores`` differ in shape, or ``temperature`` is not positive.
-        TypeError: If a mask is not of bool.
+        TypeError: If a mask is not bool.
         RuntimeError: In a backward pass with ``create_graph=True`` through the kernel.
 
     Example:

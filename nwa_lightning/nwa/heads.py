@@ -1,4 +1,4 @@
-"""What draws an attention map of two sequences: from their embeddings or from features before them. Used in training only."""
+"""Heads that draw an attention map of two sequences from their embeddings or from earlier features; for training only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nwa_lightning.encoders.checks import at_least_one, multiple_of_heads
 
 
 class HeadOptions(TypedDict, total=False):
-    """Sizes of ``NWAHead`` that may differ from the published ones; see there."""
+    """Sizes of ``NWAHead`` that may differ from the published ones; it describes them."""
 
     hidden_dim: int
     heads: int
@@ -25,7 +25,7 @@ class NWAHead(nn.Module):
     """Turn embeddings into map logits (Lee & No, 2024, section on the NWA module).
 
     The decoder is a linear layer from the embedding to one hidden vector per position, then Transformer encoder layers;
-    both sequences of a pair go through the very same one. The cross-attention has one dot product per head and position
+    both sequences of a pair go through the same decoder. The cross-attention has one dot product per head and position
     pair, merged over heads by a linear layer with one output. A linear merge is a weight per head, so it is folded into
     the queries and all heads are one matrix product. Its bias, and that of the keys, would add the same to a whole row; they
     vanish in the row softmax and are left out.
@@ -33,13 +33,14 @@ class NWAHead(nn.Module):
     Args:
         embedding_dim: m, the dimension of the embeddings.
         max_length: The most bases a sequence may have; maps have up to ``max_length + 1`` rows, ``<sos>`` first.
-        hidden_dim: Of the decoder and the cross-attention; by default m / 2 as published, rounded up to a multiple of heads.
-        heads: Of the decoder layers and of the cross-attention.
-        layers: Transformer layers of the decoder.
-        feedforward_dim: Of the Transformer layers.
+        hidden_dim: Dimension of the decoder and the cross-attention; by default m / 2 as published, rounded up to a multiple
+            of heads.
+        heads: Number of heads of the decoder layers and of the cross-attention.
+        layers: Number of Transformer layers of the decoder.
+        feedforward_dim: Feed-forward dimension of the Transformer layers.
 
     Raises:
-        InputError: If a number is below 1, or ``hidden_dim`` is no multiple of ``heads``.
+        InputError: If a number is below 1, or ``hidden_dim`` is not a multiple of ``heads``.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class NWAHead(nn.Module):
         Args:
             embeddings: ``(N, m)``; only their direction counts.
             lengths: ``(N,)`` bases per sequence; positions after the end are masked in the attention.
-            size: L, how many positions, ``<sos>`` included.
+            size: L, number of positions, ``<sos>`` included.
 
         Returns:
             ``(N, L, hidden)``.
@@ -120,12 +121,12 @@ class FeatureHead(nn.Module):
     """Turn the encoder's own features into map logits, without a decoder.
 
     One linear layer for the queries and one for the keys; a logit is the dot product of the two. The map has a row for
-    each of the S positions of the features, and a matrix is pooled to its size. Where there is a position for each token of
-    the batch, it stands for that; else the S positions stand for ``max_length + 1`` tokens, evenly, which is what encoders
-    see that fill up sequences to one length.
+    each of the S positions of the features, and the matrix is pooled to this size. If there is one position per token of the
+    batch, each position stands for its token. Otherwise the S positions are spread evenly over ``max_length + 1`` tokens:
+    this is what encoders see if they pad all sequences to one length.
 
     Args:
-        channels: Of the features.
+        channels: Number of channels of the features.
         max_length: The most bases a sequence may have.
 
     Raises:
@@ -155,7 +156,7 @@ class FeatureHead(nn.Module):
             ``(Q, S, S)`` logits; the attention map is their softmax over the last dimension.
 
         Raises:
-            ValueError: If the features are of another shape.
+            ValueError: If the features have another shape.
         """
         shape = tuple(features.shape)
         if features.ndim == 4 and shape[2] == 1:
@@ -173,7 +174,7 @@ class FeatureHead(nn.Module):
         return torch.bmm(first, second.mT) / math.sqrt(first.shape[2])
 
     def pooled(self, scores: Tensor, inside: Tensor, pairs: Tensor, positions: int) -> tuple[Tensor, Tensor]:
-        """Matrices in the size of the maps: the largest score of the cells that two positions stand for.
+        """Pool matrices to the size of the maps: the largest score of the cells that two positions stand for.
 
         Args:
             scores: ``(Q, L, L)`` matrices.
@@ -188,7 +189,7 @@ class FeatureHead(nn.Module):
         pad = nn.functional.pad
         letters = pad(inside, (0, missing))
         kind = torch.finfo(scores.dtype) if scores.is_floating_point() else torch.iinfo(scores.dtype)
-        # What is outside is capped at the lowest score: sides are pooled one by one, in the type of the scores.
+        # Cells outside are capped at the lowest score. Each side is pooled by itself, in the type of the scores.
         caps = torch.where(letters, kind.max, kind.min).to(scores.dtype)
         first, second = (caps[side, :, None] for side in pairs.unbind(1))
         rows = _pooled(torch.minimum(pad(scores, (0, missing, 0, missing)), first), positions)
@@ -196,18 +197,18 @@ class FeatureHead(nn.Module):
         return columns.mT, _pooled(letters, positions)
 
     def spread(self, logits: Tensor, size: int) -> Tensor:
-        """``(Q, S, S)`` logits in the size of a matrix, ``(Q, size, size)``: each repeated for the cells it stands for."""
+        """Expand ``(Q, S, S)`` logits to matrices, ``(Q, size, size)``: each is repeated for the cells it stands for."""
         side = size + self._missing(logits.shape[1], size)
         whole = nn.functional.interpolate(logits[:, None], size=(side, side), mode="nearest")
         return whole[:, 0, :size, :size]
 
     def _missing(self, positions: int, size: int) -> int:
-        """Positions that a batch of ``(U, size)`` tokens lacks of those that the features stand for."""
+        """Number of tokens that the features stand for and a batch of ``(U, size)`` tokens lacks."""
         return 0 if positions == size else self.max_length + 1 - size
 
 
 def _pooled(values: Tensor, size: int) -> Tensor:
-    """Adaptive maximum pooling of dimension 1: torch's, for any type, and several times as fast on the CPU."""
+    """Adaptive maximum pooling of dimension 1, like torch's, but for any type and several times as fast on the CPU."""
     whole = values.shape[1]
     number = torch.arange(size, device=values.device)
     starts, last = number * whole // size, ((number + 1) * whole - 1) // size

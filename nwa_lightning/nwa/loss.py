@@ -19,7 +19,7 @@ DEFAULT_EVERY = 4
 
 
 class NWBatch(Protocol):
-    """What the loss needs to know of a batch of U sequences; ``PairBatch`` has it.
+    """The fields that the loss needs of a batch of U sequences; ``PairBatch`` has them.
 
     Attributes:
         lengths: ``(U,)`` letters per sequence.
@@ -52,9 +52,9 @@ class NWALoss(nn.Module):
             loss = criterion(embeddings, labels)
             loss = loss + nwa(embeddings, pair_batch(reads))
 
-    Lambda scales the gradient into the embeddings. The head, which draws the maps, learns from L_nw per row whatever lambda
-    is, so it learns also where lambda is tiny, and with lambda 0 it shows what an embedding knows of alignments without
-    changing it.
+    Lambda scales the gradient into the embeddings. The head, which draws the maps, learns from L_nw per row for any lambda,
+    so it learns even if lambda is tiny. With lambda 0, it shows how much alignment the embeddings contain, without changing
+    them.
 
     The module counts its training steps. In evaluation mode or without gradients it counts none and changes nothing.
 
@@ -68,8 +68,8 @@ class NWALoss(nn.Module):
         head_options: Sizes of the decoder, as in ``NWAHead``.
 
     Attributes:
-        factor: Multiplies lambda; ``NWAWeightSchedule`` moves it.
-        last: L_nw of the last training step that had the term, in nats a map; None before.
+        factor: Multiplies lambda; ``NWAWeightSchedule`` changes it.
+        last: L_nw of the last training step that had the term, in nats per map; None before the first one.
         last_weight: lambda in that step, without the k of ``every``.
         idle: Whether no step has had the term since this was last set.
 
@@ -128,7 +128,7 @@ class NWALoss(nn.Module):
             raise InputError(f"head_options: expected some of {known}, found {found}; name only those") from None
 
     def set_sizes(self, embedding_dim: int, max_length: int) -> None:
-        """Give the head its sizes. Its parameters stay the same objects, so an optimizer that holds them keeps them."""
+        """Set the sizes of the head. Its parameters stay the same objects, so an optimizer can already hold them."""
         head = self._build(embedding_dim, max_length)
         if hasattr(self, "head"):
             for name, parameter in self.head.named_parameters():
@@ -140,7 +140,7 @@ class NWALoss(nn.Module):
 
     @property
     def due(self) -> bool:
-        """Whether the coming call computes the term, or returns 0."""
+        """Whether the next call computes the term; otherwise it returns 0."""
         return not self._counts or self.steps % self.every == 0
 
     @property
@@ -153,17 +153,17 @@ class NWALoss(nn.Module):
         """The weighted term.
 
         Args:
-            embeddings: ``(U, m)``, one row per sequence of the batch; or its features, for a head that is for them.
+            embeddings: ``(U, m)``, one row per sequence of the batch; with ``head="features"`` the features.
             batch: A ``PairBatch``, or anything with its ``lengths``, ``pairs`` and ``nw``.
             encoder_loss: The loss that the term will be added to; needed for ``weight="auto"`` only.
 
         Returns:
             A scalar whose value is ``weight * L_nw``, times k in every k-th training step and 0 in the others. It depends on
-            every parameter of the head, also without matrices, so that no process of a distributed run waits for a gradient.
+            every parameter of the head, even without matrices, so that no process of a distributed run waits for a gradient.
 
         Raises:
-            TypeError: If the batch has no matrices and lengths, or the embeddings are no tensor.
-            ValueError: If there are not as many embeddings as sequences, or "auto" has no loss to measure by.
+            TypeError: If the batch has no matrices and lengths, or the embeddings are not a tensor.
+            ValueError: If there is not one embedding per sequence, or ``encoder_loss`` is missing with "auto".
         """
         if not self.due:
             zero: Tensor = self.skip() + embeddings.sum() * 0.0
@@ -185,8 +185,8 @@ class NWALoss(nn.Module):
         scale *= self.factor * (self.auto() if self.auto is not None else float(self.weight))
         if self._counts:
             self.last_weight = scale / self.every
-        # Per row, the head's gradients are about as large as an encoder's; clipping by their norm would else leave nothing of
-        # those.
+        # Per row, the head's gradients are about as large as an encoder's. Otherwise clipping by their norm would leave almost
+        # nothing of the encoder's.
         per_row = 1 / batch.nw.shape[-1]
         value = scaled_value(divergence, scale.clone(), per_row)
         scale /= per_row
@@ -197,7 +197,7 @@ class NWALoss(nn.Module):
         """Count a training step without the term.
 
         Returns:
-            0; with several processes it depends on every parameter of the head, as each of them expects a gradient.
+            0; with several processes it depends on every parameter of the head, because each expects a gradient.
         """
         self.steps += int(self._counts)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -229,7 +229,7 @@ class NWALoss(nn.Module):
         return row_jsd(logits, nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=self.temperature).mean()
 
     def attention(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
-        """Attention maps of the pairs that have a matrix, for looking at.
+        """Attention maps of the pairs that have a matrix, for display.
 
         Args:
             embeddings: As in ``forward``.
@@ -248,7 +248,7 @@ class NWALoss(nn.Module):
         return nw_target(logits, column_mask=inside[pairs[:, 1]])
 
     def _checked(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
-        """The matrices, where the embeddings are; after a look at what was given."""
+        """The matrices, on the device of the embeddings, after a check of both arguments."""
         if not is_nw_batch(batch):
             raise TypeError(
                 f"Expected a batch with lengths, pairs and nw, such as a PairBatch, but got {type(batch).__name__}; make one "
@@ -280,7 +280,7 @@ class NWALoss(nn.Module):
         first = getattr(batch, "nw_rows", None)
         if first is not None:
             return embeddings[:first], lengths[:first], pairs
-        # A GPU has to catch up here; a batch that says nw_rows spares it that.
+        # This waits for a GPU; a batch with nw_rows avoids the wait.
         used, local = torch.unique(pairs, return_inverse=True)
         return embeddings.index_select(0, used), lengths[used], local
 
@@ -289,7 +289,7 @@ class NWALoss(nn.Module):
         return torch.tensor([self.steps, *(self.sizes or (0, 0))])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on counting where a checkpoint stopped, and take its sizes where none were given."""
+        """Continue the count of a checkpoint, and take its sizes if none were given."""
         self.steps, embedding_dim, max_length = state.tolist()
         if self.sizes is None and embedding_dim:
             self.set_sizes(embedding_dim, max_length)

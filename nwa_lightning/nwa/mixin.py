@@ -33,25 +33,25 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-#: Hooks of Lightning in which the mixin has work to do, whether or not a subclass calls ``super()`` in its own.
+#: Lightning hooks in which the mixin has work to do, whether or not a subclass calls ``super()`` in its own.
 _HOOKS = ("training_step", "setup", "on_train_start", "on_before_optimizer_step")
 
-#: Beside the hooks that are running: a trial step, which finds the sizes of the head.
+#: Marks, among the running hooks, a trial step, which finds the sizes of the head.
 _TRIAL = "trial"
 
 
 class NWAMixin(_Base):
-    """Adds the Needleman-Wunsch Attention loss to a LightningModule; it stands before the other base class.
+    """Adds the Needleman-Wunsch Attention loss to a LightningModule; put it before the other base class.
 
-    Subclass a model you have::
+    Subclass an existing model::
 
         class TheirsWithNWA(NWAMixin, Theirs):
-            def nwa_batch(self, batch):  # where the sequences are; not needed with NWADataModule
+            def nwa_batch(self, batch):  # finds the sequences; not needed with NWADataModule
                 return pair_batch(batch["sequence"])
 
-    The term is added to the loss that their ``training_step`` returns (a tensor, or a dict with "loss"), from the
-    embeddings that their encoder produced in that very step, in one call or in several. A step that calls
-    ``self.nwa_loss(embeddings, batch)`` itself says where the embeddings are, and nothing is added twice::
+    The term is added to the loss that their ``training_step`` returns (a tensor, or a dict with "loss"). It is computed from
+    the embeddings that their encoder returned in the same step, in one call or in several. If a step calls
+    ``self.nwa_loss(embeddings, batch)`` itself, the term is not added a second time::
 
         class Mine(NWAMixin, LightningModule):
             def training_step(self, batch, batch_idx):
@@ -59,7 +59,7 @@ class NWAMixin(_Base):
                 return my_loss(embeddings, batch) + self.nwa_loss(embeddings, batch)
 
     Args:
-        *args: Handed on to the next class.
+        *args: Passed on to the next class.
         nwa_embedding_dim: m, the dimension of the embeddings; None finds it by a trial step before training.
         nwa_max_length: The most letters a sequence may have; None takes ``max_length`` of the data module, the encoder or the
             model.
@@ -68,10 +68,10 @@ class NWAMixin(_Base):
         nwa_every: As ``every`` in ``NWALoss``.
         nwa_encoder: Dotted name of the submodule that returns the ``(rows, m)`` embeddings, alone or in a tuple, a dict or a
             ``ModelOutput``.
-        nwa_features: Dotted name of the submodule whose output, ``(rows, positions, channels)`` or ``(rows, channels,
-            positions)``, the map is drawn from instead, without a decoder; ``nwa_embedding_dim`` are then its channels.
+        nwa_features: Dotted name of a submodule that returns ``(rows, positions, channels)`` or ``(rows, channels, positions)``.
+            The map is then drawn from its output, without a decoder, and ``nwa_embedding_dim`` is the number of channels.
         nwa_head_options: Sizes of the decoder, as in ``NWAHead``.
-        **kwargs: Handed on to the next class.
+        **kwargs: Passed on to the next class.
 
     Attributes:
         nwa: The ``NWALoss``; None with ``nwa_weight=None``.
@@ -116,8 +116,8 @@ class NWAMixin(_Base):
         self._nwa_running: set[str] = set()
         self._nwa_called = False
         self._nwa_report = Report(nwa_features or nwa_encoder)
-        # Last in the chain, so that the encoder starts from the same random numbers with and without a head; and not in
-        # setup(), which comes after the optimizer of a command line has taken its parameters.
+        # Built last, so that the encoder starts from the same random numbers with and without a head. Not built in setup(),
+        # which runs after the optimizer of a command line has taken its parameters.
         self.nwa = None
         if nwa_weight is not None:
             self.nwa = NWALoss(
@@ -131,27 +131,27 @@ class NWAMixin(_Base):
             )
 
     def nwa_batch(self, batch: Any) -> NWBatch:
-        """Where the sequences of a batch are; override it for batches of your own loader.
+        """The sequences of a batch; override this method for batches of your own loader.
 
         Args:
-            batch: What the loader gives.
+            batch: A batch of the loader.
 
         Returns:
             ``pair_batch(sequences)`` with the sequences in the order in which ``training_step`` encodes them, over all its
-            calls of the encoder; or the batch itself, if it is a ``PairBatch`` and the step encodes ``batch.tokens`` once. As
-            long as it is not overridden, sequences of a ``PairBatch`` are recognised in the input of the encoder.
+            calls of the encoder; or the batch itself, if it is a ``PairBatch`` and the step encodes ``batch.tokens`` once. If
+            the method is not overridden, the sequences of a ``PairBatch`` are recognised in the input of the encoder.
         """
         found: NWBatch = batch
         return found
 
     def nwa_embeddings(self, output: Any) -> Tensor:
-        """What of the encoder's output is the embedding; override it where that is not the only tensor that fits.
+        """The embeddings in the encoder's output; override this method if more than one tensor fits.
 
         Args:
-            output: What the submodule ``nwa_encoder`` returned; with ``nwa_features`` what that one returned.
+            output: Output of the submodule ``nwa_encoder``, or of ``nwa_features`` if that is given.
 
         Returns:
-            ``(rows, m)`` embeddings; of features ``(rows, positions, channels)``.
+            ``(rows, m)`` embeddings, or ``(rows, positions, channels)`` features.
         """
         source = self._nwa_source()._replace(embeddings=None)
         return source.pick(self, output, self.nwa)
@@ -165,7 +165,7 @@ class NWAMixin(_Base):
         )
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Embed sequences; override it where the encoder wants other arguments.
+        """Embed sequences; override this method if the encoder takes other arguments.
 
         Args:
             tokens: ``(U, L)``.
@@ -178,7 +178,7 @@ class NWAMixin(_Base):
         return embeddings
 
     def _encode_for_map(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The embeddings, and what the map is drawn from: the same, or the features."""
+        """The embeddings, and the input of the head: the embeddings or the features."""
         if self.nwa_features is None:
             embeddings = self.encode(tokens)
             return embeddings, embeddings
@@ -193,7 +193,7 @@ class NWAMixin(_Base):
 
         Args:
             embeddings: ``(U, m)``, one row per sequence of the batch; with ``nwa_features`` the features instead.
-            batch: A ``PairBatch``, or what ``nwa_batch`` makes one of.
+            batch: A ``PairBatch``, or a batch that ``nwa_batch`` turns into one.
             encoder_loss: The loss that the term will be added to; needed for ``nwa_weight="auto"`` only.
 
         Returns:
@@ -212,11 +212,11 @@ class NWAMixin(_Base):
         return term
 
     def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        """Their step, plus the term, unless their step called ``nwa_loss`` itself."""
+        """The model's own step plus the term, unless that step called ``nwa_loss`` itself."""
         return self._nwa_around("training_step", super().training_step, batch, *args, **kwargs)
 
     def setup(self, stage: str) -> None:
-        """Find the sizes of the head, where they were not given."""
+        """Find the sizes of the head, if they were not given."""
         self._nwa_around("setup", super().setup, stage)
 
     def on_train_start(self) -> None:
@@ -224,11 +224,11 @@ class NWAMixin(_Base):
         self._nwa_around("on_train_start", super().on_train_start)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Leave the head alone in a step without the term."""
+        """Keep the optimizer from updating the head in a step without the term."""
         self._nwa_around("on_before_optimizer_step", super().on_before_optimizer_step, optimizer)
 
     def _nwa_around(self, name: str, hook: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a hook; around the outermost of those that call one another by ``super()``, do the work of the mixin."""
+        """Call a hook. If hooks call one another by ``super()``, do the work of the mixin once, around the outermost."""
         if name in self._nwa_running or self.nwa is None:
             return call_step(hook, *args, **kwargs) if name == "training_step" else hook(*args, **kwargs)
         self._nwa_running.add(name)
@@ -251,7 +251,7 @@ class NWAMixin(_Base):
             self._nwa_running.discard(name)
 
     def _nwa_find_sizes(self, nwa: NWALoss) -> None:
-        # The copy of the model that is tried runs its own step alone, without a term.
+        # The trial copy of the model runs only its own step, without the term.
         self._nwa_running |= {"training_step", _TRIAL}
         try:
             nwa.set_sizes(*find_sizes(self._nwa_sizes, self.trainer, self, self._nwa_source()))
@@ -265,7 +265,7 @@ class NWAMixin(_Base):
         return step_with_term(step, self, self.nwa, self._nwa_report, source, batch, *args, called=called, **kwargs)
 
     def nwa_attention(self, batch: Any) -> Tensor:
-        """Attention maps of the pairs of a ``PairBatch`` that have a matrix, for looking at; it encodes ``batch.tokens``.
+        """Attention maps of the pairs of a ``PairBatch`` that have a matrix, for display; encodes ``batch.tokens``.
 
         Returns:
             ``(Q, L, L)`` maps whose rows sum to 1; columns after the end of the second sequence are 0.
@@ -285,7 +285,7 @@ class NWAMixin(_Base):
         return [{"params": model, "lr": lr}, *([{"params": head, "lr": nwa_lr}] if head else [])]
 
     def encoder_state_dict(self) -> dict[str, Tensor]:
-        """The state of the model without the head: what inference needs."""
+        """The state of the model without the head, for inference."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith(f"{NAME}.")}
 
 

@@ -1,4 +1,4 @@
-"""What NWA says of itself: a line at the start, and one about its time after the first hundred steps."""
+"""Messages about NWA: one line at the start, and one about its time after the first hundred steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from nwa_lightning.errors import InputError
 from nwa_lightning.nwa.loss import NWALoss
 
-#: Steps that the time is taken of.
+#: Number of steps that are timed.
 STEPS = 100
 
 
@@ -20,7 +20,7 @@ class Report:
     """Watches the first steps of a run.
 
     Args:
-        source: Of the embeddings or features, as a user would call it.
+        source: Submodule of the embeddings or features, by the name that the user gave.
     """
 
     def __init__(self, source: str) -> None:
@@ -32,7 +32,7 @@ class Report:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def begin_step(self) -> None:
-        """Note when a training step begins; after enough of them, say how much of their time was the term's."""
+        """Note the start of a training step; after enough steps, print how much of their time the term took."""
         if self.steps == 1:
             self.started, self.seconds = time.perf_counter(), 0.0
         if self.steps == STEPS + 1:
@@ -42,7 +42,7 @@ class Report:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def now(self, near: Tensor) -> float:
-        """The time, when what a GPU was given to do so far is done; 0 once no time is taken any more, so that it need not be."""
+        """The time after a GPU has finished its queued work; 0 without waiting, once all timed steps are over."""
         if self.steps > STEPS:
             return 0.0
         if near.is_cuda:
@@ -50,7 +50,7 @@ class Report:
         return time.perf_counter()
 
     def timed(self, term: Tensor, embeddings: Tensor, started: float) -> None:
-        """Take the time of a term: since ``started``, and between its gradient and that of the embeddings."""
+        """Time a term: forward since ``started``, and backward from its gradient to that of the embeddings."""
         if self.steps > STEPS:
             return
         self.seconds += self.now(term) - started
@@ -64,10 +64,10 @@ class Report:
             self.seconds += self.now(embeddings) - marks.pop()
 
     def first_term(self, nwa: NWALoss, batch: Any) -> None:
-        """The line at the start, once.
+        """Print the line at the start, once.
 
         Raises:
-            InputError: If the batch has nothing to learn from.
+            InputError: If the batch has no matrices to learn from.
         """
         if self.announced:
             return

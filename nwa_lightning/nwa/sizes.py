@@ -1,4 +1,4 @@
-"""Find the sizes of the head: the longest sequence from the data or the model, the embedding by a trial step."""
+"""Find the sizes of the head: the maximum length from the data or the model, the embedding dimension by a trial step."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Measure = Callable[[Any, Any], int]
 
 
 def find_max_length(trainer: Trainer, module: LightningModule, encoder: str) -> int:
-    """The most letters a sequence may have, as the data module, the encoder or the model say in ``max_length``.
+    """The most letters a sequence may have: ``max_length`` of the data module, the encoder or the model.
 
     Raises:
-        InputError: If none of them does.
+        InputError: If none of them has it.
     """
     part = dict(module.named_modules()).get(encoder)
     data = trainer.datamodule  # type: ignore[attr-defined]
@@ -43,17 +43,17 @@ def find_embedding_dim(
     step: Callable[[LightningModule, Any], Any],
     measure: Measure,
 ) -> int:
-    """The size of what a submodule returns, by one step of a copy of the model, without gradients or traces.
+    """The size of what a submodule returns, found by one step of a copy of the model, without gradients or side effects.
 
     Args:
-        trainer: With the training data.
+        trainer: The trainer, which has the training data.
         module: The model.
         source: Dotted name of the submodule.
         step: Runs the model's own training step.
-        measure: The size of what the submodule returned.
+        measure: Returns the size of what the submodule returned.
 
     Raises:
-        InputError: If the step cannot be tried; with its reason.
+        InputError: If the step cannot be tried; the message says why.
     """
     try:
         twin = copy.deepcopy(module)
@@ -63,7 +63,7 @@ def find_embedding_dim(
         return measure(twin, calls[0].output)
     except IndexError:
         reason = f"{source} was not called"
-    except Exception as error:  # somebody's step raises whatever it raises without a trainer
+    except Exception as error:  # without a trainer, a user's step may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     raise InputError(
         f"embedding_dim: expected to find the size of what {source} returns by a trial step, found that it cannot run before "

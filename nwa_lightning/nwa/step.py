@@ -1,4 +1,4 @@
-"""A training step with the NWA term: what NWAMixin and NWACallback have in common."""
+"""A training step with the NWA term: the common part of NWAMixin and NWACallback."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Source(NamedTuple):
 
     Attributes:
         encoder: Dotted name of the submodule that returns the embeddings.
-        features: Dotted name of the one that returns features, to draw the maps from instead.
-        batch: From a batch to one with the sequences in the order in which the step encodes them; None for a ``PairBatch``,
+        features: Dotted name of a submodule that returns features, if the maps are drawn from these instead.
+        batch: Maps a batch to one with the sequences in the order in which the step encodes them; None for a ``PairBatch``,
             whose sequences are recognised.
-        embeddings: From what the submodule returned to the embedding or the features; None for the only tensor that fits.
+        embeddings: Maps the output of the submodule to the embeddings or features; None takes the only tensor that fits.
     """
 
     encoder: str
@@ -51,7 +51,7 @@ class Source(NamedTuple):
         return self.features or self.encoder
 
     def pick(self, module: nn.Module, output: Any, nwa: NWALoss | None) -> Tensor:
-        """The embeddings, or the features with their channels last, in what the submodule returned."""
+        """The embeddings, or the features with channels last, from the output of the submodule."""
         if self.embeddings is not None:
             return self.embeddings(output)
         tensor = pick_tensor(output, 2 if self.features is None else 3, self.name)
@@ -64,7 +64,7 @@ class Source(NamedTuple):
 def find_sizes(
     nwa_sizes: tuple[int | None, int | None], trainer: Trainer, module: LightningModule, source: Source
 ) -> tuple[int, int]:
-    """Embedding dimension and longest length, those that are None found."""
+    """Embedding dimension and longest length; those that are None are found."""
     embedding_dim, max_length = nwa_sizes
 
     def step(twin: LightningModule, batch: Any) -> Any:
@@ -81,7 +81,7 @@ def find_sizes(
 
 
 def call_step(step: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call somebody's ``training_step``, which may or may not want ``batch_idx`` besides the batch."""
+    """Call a user's ``training_step``, which may or may not take ``batch_idx`` besides the batch."""
     wants_more = is_param_in_hook_signature(step, "batch_idx", min_args=2)
     return step(batch, *args, **kwargs) if wants_more else step(batch)
 
@@ -100,15 +100,15 @@ def step_with_term(
     """Run a model's own step and add the term to the loss that it returns.
 
     Args:
-        step: The model's own.
+        step: The model's own step.
         module: The model.
         nwa: The loss.
-        report: Watches.
+        report: Times the term.
         source: Where embeddings and sequences come from.
-        batch: Of the loader.
-        *args: Handed on to the step.
+        batch: A batch of the loader.
+        *args: Passed on to the step.
         called: Whether the step called the loss itself, so that there is nothing to add.
-        **kwargs: Handed on to the step.
+        **kwargs: Passed on to the step.
     """
     report.begin_step()
     theirs = batch.batch if isinstance(batch, CollatedBatch) else batch
@@ -155,7 +155,7 @@ def named_batch(source: Source, batch: Any) -> Any:
     """The batch with lengths, pairs and matrices.
 
     Raises:
-        TypeError: If the batch is another one and nobody said where its sequences are, or what was said is none.
+        TypeError: If the batch is not a ``PairBatch`` and ``source.batch`` is missing, or does not return one.
     """
     if isinstance(batch, CollatedBatch):
         return batch.pairs
@@ -183,7 +183,7 @@ def logged_term(
     encoder_loss: Tensor | None,
     started: float,
 ) -> Tensor:
-    """The weighted term; in training L_nw, and a lambda that changes, are logged, and its time is taken."""
+    """The weighted term; during training, L_nw and an automatic lambda are logged, and the term is timed."""
     due, training = nwa.due, module._trainer is not None and module.trainer.training
     if training and due:
         report.first_term(nwa, batch)
@@ -197,7 +197,7 @@ def logged_term(
 
 
 def get_loss(result: Any) -> Tensor:
-    """The loss in what a ``training_step`` returned: a tensor, or a dict with "loss"."""
+    """The loss in the result of a ``training_step``, which is a tensor or a dict with "loss"."""
     loss = result.get("loss") if isinstance(result, dict) else result
     if not isinstance(loss, Tensor):
         raise TypeError(
@@ -207,7 +207,7 @@ def get_loss(result: Any) -> Tensor:
 
 
 def add_term(result: Any, term: Tensor) -> Any:
-    """Add the term to the loss in what a ``training_step`` returned."""
+    """Add the term to the loss in the result of a ``training_step``."""
     loss = get_loss(result) + term
     return {**result, "loss": loss} if isinstance(result, dict) else loss
 
@@ -216,7 +216,7 @@ def check_head_is_trained(nwa: nn.Module, module: LightningModule, remedy: str) 
     """Make sure that every trainable parameter of the head is in an optimizer.
 
     Raises:
-        RuntimeError: With the remedy, if one is not.
+        RuntimeError: If one is not; the message ends with the remedy.
     """
     groups = [group for optimizer in module.trainer.optimizers for group in optimizer.param_groups]
     held = {id(parameter) for group in groups for parameter in group["params"]}
@@ -230,9 +230,9 @@ def check_head_is_trained(nwa: nn.Module, module: LightningModule, remedy: str) 
 
 
 def drop_idle_gradients(nwa: NWALoss) -> None:
-    """Before an optimizer's step without the term, let it leave the head alone, as it does where there is one process.
+    """Keep an optimizer from updating the head in a step without the term.
 
-    With several processes the head then has gradients of zero, which would move it on by its momentum.
+    With several processes, the head has zero gradients in such a step, and the optimizer's momentum would still move it.
     """
     if nwa.idle:
         for parameter in nwa.parameters():

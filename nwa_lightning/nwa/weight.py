@@ -1,4 +1,4 @@
-"""Lambda, the weight of the NWA term: how it acts on gradients, and one that is found from the losses while training."""
+"""Lambda, the weight of the NWA term: how it scales gradients, and how "auto" finds it from the losses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from nwa_lightning.errors import InputError
 
-#: lambda: a number, or found while training.
+#: lambda: a number, or "auto", which finds it during training.
 Weight = float | Literal["auto"]
 
-#: For losses of about 1: the most that took nothing from what a model was trained for (``examples/study/labels.py``).
+#: For losses of about 1: the largest weight that did not harm a model's own task (``examples/study/labels.py``).
 DEFAULT_WEIGHT = 0.03
 
 
@@ -53,7 +53,7 @@ class _ScaledValue(torch.autograd.Function):
 
 
 def scaled_gradient(values: Tensor, scale: Tensor) -> Tensor:
-    """The values as they are; the gradient that comes back is multiplied by ``scale`` as it is at that time."""
+    """The values, unchanged; the backward pass multiplies their gradient by the value that ``scale`` has at that time."""
     scaled: Tensor = _ScaledGradient.apply(values, scale)  # type: ignore[no-untyped-call]
     return scaled
 
@@ -67,12 +67,12 @@ def scaled_value(value: Tensor, scale: Tensor, gradient_scale: float) -> Tensor:
 class AutoWeight(nn.Module):
     """A lambda that keeps ``lambda * L_nw`` at a fixed ratio to the encoder loss, by running means of the two.
 
-    The published lambda is such that the term is about a tenth of the converged encoder loss (Lee & No, 2024). The running
-    means are the same on all processes of a distributed run.
+    With the published lambda, the term is about a tenth of the converged encoder loss (Lee & No, 2024). The running means
+    are the same on all processes of a distributed run.
 
     Args:
-        ratio: Of the term to the encoder loss.
-        decay: Of the running means, per step with the term: 0.99 looks back over about a hundred of them.
+        ratio: Ratio of the term to the encoder loss.
+        decay: Decay of the running means per step with the term; 0.99 averages over about a hundred of them.
     """
 
     def __init__(self, ratio: float = 0.1, decay: float = 0.99) -> None:
@@ -83,14 +83,14 @@ class AutoWeight(nn.Module):
         self.register_buffer("running", torch.zeros(2))
 
     def update(self, encoder_loss: Tensor, divergence: Tensor) -> None:
-        """Take in the encoder loss and L_nw of a training step, both scalars."""
+        """Update the means with the encoder loss and L_nw of a training step, both scalars."""
         now = torch.stack([encoder_loss.detach(), divergence.detach()]).to(self.running.dtype).abs()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(now)
-        # Both means start from 0, so what each lacks at first cancels in their ratio.
+        # Both means start from 0; this bias cancels in their ratio.
         self.running.lerp_(now, 1 - self.decay)
 
     def forward(self) -> Tensor:
-        """Lambda as of now, a scalar; 0 before the first update."""
+        """The current lambda, a scalar; 0 before the first update."""
         means = self.running.clone()
         return self.ratio * means[0] / means[1].clamp_min(torch.finfo(means.dtype).tiny)

@@ -21,19 +21,19 @@ class Muon(Optimizer):
     r"""Orthogonalised momentum for weights of layers, Adam for biases, norms and other vectors.
 
     The momentum of a matrix, :math:`U S V^T`, is replaced by about :math:`U V^T`, so that directions of small gradients
-    are learnt as fast as those of large ones. The weight of a convolution is taken for the matrix of its first dimension by all
-    others. The step of a matrix of more rows than columns is larger by the root of their ratio.
+    are learnt as fast as those of large ones. The weight of a convolution is treated as a matrix: the first dimension by all
+    others. If a matrix has more rows than columns, its step is larger by the square root of their ratio.
 
-    ``torch.optim.Muon`` takes matrices only, and Lightning one optimizer for a model that it steps by itself; hence this
-    one. Every process needs whole matrices, so it goes with ddp and not with sharded parameters.
+    ``torch.optim.Muon`` takes only matrices, and Lightning's automatic optimization takes only one optimizer, so this class
+    handles both kinds. Every process needs whole matrices, so it works with ddp and not with sharded parameters.
 
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, https://kellerjordan.github.io/posts/muon.
 
     Args:
         params: Parameters or groups of them.
         lr: Learning rate.
-        momentum: Of the matrices, of Nesterov's kind.
-        betas: Of Adam.
+        momentum: Nesterov momentum of the matrices.
+        betas: Coefficients of Adam.
 
     Raises:
         InputError: If a number is out of its range.
@@ -49,7 +49,7 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "betas": betas})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, with numbers of their own where the group names some.
+        """Add parameters; a group may set its own numbers.
 
         Raises:
             InputError: If a number is out of its range.
@@ -73,7 +73,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step; returns what the closure does, if there is one."""
+        """Take one step; returns the value of the closure, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -111,10 +111,10 @@ class Muon(Optimizer):
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    r"""About :math:`U V^T` of a matrix :math:`U S V^T`, by five Newton-Schulz steps.
+    r"""Approximately :math:`U V^T` of a matrix :math:`U S V^T`, by five Newton-Schulz steps.
 
-    Each step applies an odd polynomial of fifth degree to all singular values. Of a matrix of norm 1, those from 0.003 on end
-    between 0.68 and 1.21; smaller ones end lower, and 0 stays 0.
+    Each step applies an odd polynomial of fifth degree to all singular values. If the matrix has norm 1, values of at least
+    0.003 end between 0.68 and 1.21; smaller ones end lower, and 0 stays 0.
 
     Args:
         matrix: ``(rows, columns)``.
@@ -129,7 +129,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """
     wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
     wide = wide / wide.norm().clamp(min=1e-7)
-    # The polynomials are those of the Gram matrix, which is small, so the matrix itself is multiplied only twice.
+    # The polynomials are computed from the small Gram matrix, so the matrix itself is multiplied only twice.
     gram = wide @ wide.T
     product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(_STEPS):

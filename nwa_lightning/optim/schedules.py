@@ -12,7 +12,7 @@ from nwa_lightning.errors import InputError
 #: Names by which the command line knows the schedules.
 ScheduleName = Literal["cosine", "inverse_sqrt"]
 
-#: Of so many steps the warm-up is a fraction where a run has no known end.
+#: The warm-up is a fraction of this many steps if a run has no known end.
 STEPS_WITHOUT_END: Final = 10_000
 
 
@@ -20,17 +20,17 @@ def factor_of_run(schedule: ScheduleName, warmup: float, total: float) -> Callab
     """The learning-rate factor of a run, by step.
 
     Args:
-        schedule: What follows the warm-up.
-        warmup: Fraction of the steps that are spent on it.
-        total: Steps of the run, as Lightning estimates them; infinite or below 0 where they are not known.
+        schedule: Schedule after the warm-up.
+        warmup: Fraction of the steps that are spent on the warm-up.
+        total: Steps of the run, as Lightning estimates them; infinite or below 0 if they are not known.
 
     Raises:
-        InputError: If a cosine has no end to come down to.
+        InputError: If the schedule is a cosine and the run has no known end.
     """
     known = 0 <= total < math.inf
     if not known and schedule == "cosine":
         found = "neither max_steps nor max_epochs; set one of them"
-        if total < 0:  # what Lightning says of epochs of a loader that does not know its length
+        if total < 0:  # Lightning's value for epochs of a loader of unknown length
             found = "epochs of unknown length; set max_steps"
         raise InputError(
             f"schedule: expected a run with an end for the cosine, found {found} (--trainer.max_steps) or choose inverse_sqrt"
@@ -46,8 +46,8 @@ def inverse_sqrt_factor(step: int, *, warmup: int) -> float:
     """Learning-rate factor of Lee & No (2024): linear warm-up to 1, then 1/sqrt.
 
     Args:
-        step: From 0.
-        warmup: Steps of the warm-up, at least 1; the first step has factor 1/warmup, so that none is wasted.
+        step: Number of the step, from 0.
+        warmup: Steps of the warm-up, at least 1; the first step has factor 1/warmup, so that it is not wasted.
 
     Returns:
         A factor in (0, 1].
@@ -59,9 +59,9 @@ def cosine_factor(step: int, *, warmup: int, total: int) -> float:
     """Learning-rate factor that warms up linearly to 1, then falls to 0 along half a cosine.
 
     Args:
-        step: From 0.
+        step: Number of the step, from 0.
         warmup: Steps of the warm-up, at least 1; the first step has factor 1/warmup.
-        total: Steps of the whole run; from there on the factor is 0.
+        total: Steps of the whole run; after them the factor is 0.
 
     Returns:
         A factor in [0, 1].

@@ -1,4 +1,4 @@
-"""Sets of sequences by name: those that come with the package, those made when asked for, and files by path."""
+"""Sets of sequences by name: those that come with the package, those simulated on demand, and files by path."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ OnInvalid = Literal["error", "drop"]
 #: Names of the built-in sets and their files under ``nwa_lightning/sequences/builtin``.
 BUILT_IN: Final[dict[str, str]] = {"human16s": "human16s.txt.gz"}
 
-#: Names of the sets that are made when asked for; a size may follow, as in ``tree:2000`` or ``tree:2000x100``.
+#: Names of the sets that are simulated on demand; a size may follow, as in ``tree:2000`` or ``tree:2000x100``.
 SIMULATED: Final = ("tree", "storage")
 
 #: Sequences and bases of a simulated set whose name gives no size; as many as in human16s.
 STANDARD_SIZE: Final = (9200, 150)
 
-#: Bytes of a file that takes some seconds to read.
+#: Bytes of a file that takes a few seconds to read and is worth a progress bar.
 _WORTH_A_BAR: Final = 50_000_000
 
 #: Noisy copies of each strand in the set ``storage``.
@@ -48,12 +48,12 @@ def load_sequences(
 ) -> Sequences:
     """Read or make a built-in set by name, or read a file by path.
 
-    A file is read as a stream, so that the memory it takes is about that of its bases and names; a bar shows how far it is.
+    A file is read as a stream, so it takes about as much memory as its bases and names. A bar shows the progress.
 
     Args:
         source: A name in ``BUILT_IN``, one in ``SIMULATED`` with a size or without, or the path of a FASTA, FASTQ, CSV, TSV
-            or one-sequence-per-line file, compressed or not. The content tells the format, not the file's name. A string
-            that is a name is never a path, and a ``Path`` is never a name: write ``./tree`` for the file ``tree``.
+            or one-sequence-per-line file, compressed or not. The format is found from the content, not from the file's name.
+            A string that is a name is never a path, and a ``Path`` is never a name: write ``./tree`` for the file ``tree``.
         alphabet: Letters that may occur, in upper or lower case.
         on_invalid: ``"error"`` stops at the first sequence with another letter; ``"drop"`` leaves such sequences out
             and warns once, with their number.
@@ -65,7 +65,7 @@ def load_sequences(
 
     Raises:
         InputError: If the file is missing, empty, damaged, holds a letter outside the alphabet, or too few sequences,
-            or if the size of a simulated set cannot be had.
+            or if a simulated set of this size cannot be made.
     """
     bases, labels, groups = Packing(), Packing(), Packing()
     dropped = 0
@@ -100,7 +100,7 @@ def load_sequences(
 
 
 def _find(source: str | Path) -> tuple[str | Path, int]:
-    """What to call the source in messages, and the bytes of its file; 0 for a set that is made."""
+    """Name of the source for messages, and the bytes of its file; 0 for a simulated set."""
     kind, colon, _ = source.partition(":") if isinstance(source, str) else ("", "", "")
     if kind in BUILT_IN and colon:
         raise InputError(f"{source}: expected {kind} without a size, which is fixed; choose one by train_size")
@@ -137,7 +137,7 @@ def simulated_set(name: str) -> Sequences:
         name: Such as ``tree``, ``tree:2000`` (sequences) or ``tree:2000x100`` (sequences x bases).
 
     Returns:
-        The sequences; those of ``storage`` are 10 noisy copies of each strand, of the last one as many as are asked for.
+        The sequences. Those of ``storage`` are 10 noisy copies of each strand; the last strand may have fewer.
 
     Raises:
         InputError: If the size cannot be read, or no such set can be made.

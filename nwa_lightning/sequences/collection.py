@@ -16,12 +16,12 @@ from nwa_lightning.sequences.packed import Packed
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Many sequences in one block of memory, so that data-loader workers share instead of copying it.
+    """Many sequences in one block of memory, which data-loader workers share instead of copying it.
 
     Attributes:
         bases: The codes of each sequence.
         labels: The record name of each sequence in UTF-8, as the file gives it, or its line number.
-        groups: What a column of the file says of each sequence, in UTF-8; None where none was asked for.
+        groups: The value of a column of the file for each sequence, in UTF-8; None if no column was asked for.
     """
 
     bases: Packed
@@ -73,7 +73,7 @@ class Sequences:
         return self.bases.padded(self.max_length if width is None else width, PADDING)
 
     def take(self, rows: NDArray[np.int64]) -> Sequences:
-        """The chosen rows, in the order given; they share the memory of these."""
+        """The chosen rows, in the order given; they share the memory of this collection."""
         groups = None if self.groups is None else self.groups.take(rows)
         taken = Sequences(self.bases.take(rows), self.labels.take(rows), groups)
         if "hashes" in self.__dict__:  # seconds for millions of sequences
@@ -81,7 +81,7 @@ class Sequences:
         return taken
 
     def cut(self, length: int) -> Sequences:
-        """The sequences, each no longer than ``length`` bases."""
+        """The sequences, each cut to at most ``length`` bases."""
         bases = Packed(self.bases.flat, self.bases.starts, np.minimum(self.lengths, length))
         return Sequences(bases, self.labels, self.groups)
 
@@ -95,5 +95,5 @@ class Sequences:
         return [alphabet.decode(np.frombuffer(row, dtype=np.uint8)) for row in self.bases]
 
     def bytes_of(self, rows: NDArray[np.int64]) -> list[bytes]:
-        """The codes of the chosen rows, as the edit-distance code wants them."""
+        """The codes of the chosen rows, in the form that the edit-distance code takes."""
         return list(self.bases.take(rows))

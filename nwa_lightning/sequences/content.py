@@ -1,4 +1,4 @@
-"""Which sequences these are, whatever their order and their names: hashes of their bases, and a fingerprint of a set."""
+"""Identify sequences regardless of order and names: hashes of their bases, and a fingerprint of a set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SKETCH_SIZE: Final = 256
 
 
 def content_hashes(strings: Packed) -> NDArray[np.uint64]:
-    """``(N,)`` 64-bit hashes of byte strings (BLAKE2b); two of five million differ in theirs but for a chance of 1e-6."""
+    """``(N,)`` 64-bit hashes of byte strings (BLAKE2b); among five million, the chance that any two collide is 1e-6."""
     found = np.empty(len(strings), dtype=np.uint64)
     for row, string in enumerate(strings):
         found[row] = int.from_bytes(blake2b(string, digest_size=8).digest(), "little")
@@ -23,7 +23,7 @@ def content_hashes(strings: Packed) -> NDArray[np.uint64]:
 
 
 def seeded(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """Other hashes for every seed, each depending on one hash and the seed alone (SplitMix64; Steele et al., 2014)."""
+    """Different hashes for every seed; each depends only on one hash and the seed (SplitMix64; Steele et al., 2014)."""
     start = int.from_bytes(blake2b(str(seed).encode(), digest_size=8).digest(), "little")
     mixed = hashes ^ np.uint64(start)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -32,14 +32,14 @@ def seeded(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
 
 
 def fingerprint(hashes: NDArray[np.uint64]) -> dict[str, Any]:
-    """What identifies a set of sequences, in plain values.
+    """The identity of a set of sequences, as plain values.
 
     Args:
-        hashes: Of the sequences, in any order, duplicates included.
+        hashes: Hashes of the sequences, in any order, duplicates included.
 
     Returns:
-        ``count``, how many distinct sequences; ``hash``, of all of them in hexadecimal; ``sketch``, the smallest
-        hashes, by which ``compare`` tells whether the sequences are still there (a bottom-k sketch; Broder, 1997).
+        ``count``, the number of distinct sequences; ``hash``, one hash of all of them in hexadecimal; ``sketch``, the smallest
+        hashes, from which ``still_there`` finds whether the sequences are still there (a bottom-k sketch; Broder, 1997).
     """
     distinct = np.unique(hashes)
     whole = blake2b(distinct.astype("<u8").tobytes(), digest_size=16).hexdigest()

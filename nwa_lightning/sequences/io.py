@@ -1,7 +1,7 @@
 """Records of a FASTA, FASTQ, CSV, TSV or one-sequence-per-line file, compressed or not.
 
-A file goes through two layers: ``_TextBytes`` unpacks it and sees to it that it is text, with one kind of line end; then
-one reader per format makes records of the lines. Nothing but one block of the file and one record is in memory.
+A file goes through two layers: ``_TextBytes`` unpacks it and checks that it is text, with one kind of line end; then one
+reader per format turns the lines into records. Only one block of the file and one record are in memory.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _OTHER_ENCODINGS: Final = {
 #: Bytes of the file between two calls of ``progress``.
 _TELL_EVERY: Final = 1 << 20
 
-#: Bytes that are read at a time; larger blocks are slower, because memory for them is asked from the system each time.
+#: Bytes that are read at a time; larger blocks are slower, because each one needs fresh memory from the system.
 _BLOCK: Final = 1 << 15
 
-#: Blank lines, and spaces before what follows; a tab there may delimit the first column of a table, which has no name.
+#: Blank lines, and spaces before the first record; a tab there may delimit a first column without a name.
 _BLANK: Final = re.compile(rb"\A(?:[ \t]*\n)* *")
 
-#: Makes a named tuple of a tuple in half the time of ``Record(...)``.
+#: Makes a named tuple from a tuple in half the time of ``Record(...)``.
 _new: Final = tuple.__new__
 
 
@@ -51,8 +51,8 @@ class Record(NamedTuple):
         name: The first word of a FASTA or FASTQ header, the name in a table, or else the number of the record (FASTA,
             FASTQ), row (table) or line (one sequence per line). Names may occur more than once.
         place: Where the record is, for messages: ``record 3 (id)`` or ``line 7``.
-        sequence: Its letters as they stand in the file, unchecked; perhaps none.
-        group: The value of the column or attribute that was asked for, if any was.
+        sequence: Its letters as they are in the file, unchecked; may be empty.
+        group: The value of the requested column or attribute, if there is one.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Record(NamedTuple):
 def read_records(
     path: Path, group: str | None = None, progress: Callable[[int], None] | None = None
 ) -> Iterator[Record]:
-    """Read a file as a stream; its content, not its name, tells format and compression (gz, bz2, xz, zst).
+    """Read a file as a stream; its content, not its name, decides format and compression (gz, bz2, xz, zst).
 
     - FASTA begins with ``>``. Lines that begin with ``;`` or ``#`` are comments. A sequence may have many lines.
     - FASTQ begins with ``@`` and has four lines per record.
@@ -78,7 +78,7 @@ def read_records(
         path: The file.
         group: Name of a column of a table, or of an attribute ``name=value`` in the header of every FASTA or FASTQ record,
             separated by white space, ``;`` or ``|``: ``>id family=x`` or ``>id;family=x;``.
-        progress: Called now and then with the number of bytes that were read from the file, compressed as it is.
+        progress: Called now and then with the number of bytes read from the file so far, before decompression.
 
     Yields:
         The records in the order of the file.
@@ -98,7 +98,7 @@ def read_records(
 
 
 def _records(path: Path, stream: io.BufferedReader, group: str | None) -> Iterator[Record]:
-    """Skip blank lines, tell the format by the first bytes that follow, and read the records."""
+    """Skip blank lines, recognise the format by the first bytes that follow, and read the records."""
     line = 1
     while head := stream.peek():
         content = _BLANK.sub(b"", head, count=1)
@@ -187,10 +187,10 @@ def _headed(path: Path, records: Iterable[tuple[str, str]], group: str | None) -
 
 
 class _Blocks(io.BufferedReader):
-    """Hands out whole blocks; ``io.TextIOWrapper`` asks for 8 KB at a time, which takes longer."""
+    """Returns whole blocks; ``io.TextIOWrapper`` asks for 8 KB at a time, which takes longer."""
 
     def read1(self, size: int = -1) -> bytes:
-        """As many bytes as come with one read, whatever is asked for."""
+        """The bytes of one read, regardless of ``size``."""
         return super().read1(-1)
 
 
@@ -209,7 +209,7 @@ class _TextBytes(io.RawIOBase):
         self._told = 0
 
     def readable(self) -> bool:
-        """As ``io.RawIOBase`` asks for."""
+        """Part of the interface of ``io.RawIOBase``."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
@@ -232,7 +232,7 @@ class _TextBytes(io.RawIOBase):
             if self._unpacked is None:
                 self._unpacked = _unpack(self._file)
             block = self._unpacked.read(size)
-        except Exception as error:  # each compressed format has errors of its own
+        except Exception as error:  # each compressed format has its own errors
             message = excerpt(" ".join(str(error).split()) or type(error).__name__, 120)
             raise InputError(
                 f"{self._path}: cannot be read past line {self._line}: {message}; is the file complete?"
@@ -243,7 +243,7 @@ class _TextBytes(io.RawIOBase):
         return block.removeprefix(codecs.BOM_UTF8) if begins else block
 
     def _check(self, block: bytes) -> None:
-        """Raise an error that names the line of the first byte that is no text."""
+        """Raise an error that names the line of the first byte that is not text."""
         found = "a NUL byte"
         position = block.find(b"\0")
         if position < 0:
@@ -267,7 +267,7 @@ class _TextBytes(io.RawIOBase):
 
 
 def _unpack(file: io.BufferedReader) -> BinaryIO:
-    """The file, or what unpacks it; in this thread, as a process or thread of its own would print its errors."""
+    """The file, or a reader that unpacks it; in this thread, because a separate process or thread would print its errors."""
     head = file.peek(6)
     for name, mark in _COMPRESSED.items():
         if head.startswith(mark):

@@ -14,7 +14,7 @@ from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.progress import track
 from nwa_lightning.sequences.collection import Sequences
 
-#: The most sequences to cluster: every pair of them is compared, which takes some minutes for as many.
+#: The most sequences to cluster: every pair of them is compared, which takes a few minutes for this many.
 MOST_CLUSTERED: Final = 50_000
 
 #: Sequences compared with all others at a time.
@@ -28,10 +28,10 @@ def identity_clusters(sequences: Sequences, identity: float) -> NDArray[np.int64
     """Single linkage: two sequences are in one cluster if a chain of neighbours connects them.
 
     Neighbours have an edit distance of at most ``(1 - identity)`` of the longer length, so two sequences of different
-    clusters are never as near as that.
+    clusters are always farther apart.
 
     Args:
-        sequences: What to cluster.
+        sequences: Sequences to cluster.
         identity: Between 0 and 1.
 
     Returns:
@@ -61,14 +61,14 @@ def identity_clusters(sequences: Sequences, identity: float) -> NDArray[np.int64
 
 
 def _neighbours(sequences: Sequences, fraction: float) -> Iterator[NDArray[np.int64]]:
-    """``(2, E)`` pairs of near sequences, block by block; lengths are sorted, as far lengths are never near."""
+    """``(2, E)`` pairs of near sequences, block by block in the order of length: near sequences have similar lengths."""
     order = np.argsort(sequences.lengths, kind="stable")
     lengths = sequences.lengths[order]
     bases, threads = sequences.bases.take(order), os.cpu_count() or 1
     letters = take_flat(bases.flat, bases.starts, bases.lengths, threads=threads)
     for start in track(range(0, len(order), _BLOCK), "clusters", worth=len(order) > 10_000):
         stop = min(start + _BLOCK, len(order))
-        # Partners are at least as long, and at most so much longer that the difference alone is not too much.
+        # Partners are at least as long; they are not so much longer that the length difference alone exceeds the limit.
         end = int(np.searchsorted(lengths * (1 - fraction), lengths[stop - 1] + 1e-9, side="right"))
         cutoff = int(fraction * lengths[end - 1] + 1e-9)
         found = letters.block(np.arange(start, stop), np.arange(start, end), cutoff=cutoff, threads=threads)
@@ -79,9 +79,9 @@ def _neighbours(sequences: Sequences, fraction: float) -> Iterator[NDArray[np.in
 
 
 def nearest_edits(queries: Sequences, others: Sequences) -> NDArray[np.int64]:
-    """``(N,)`` edit distance of each of N sequences to the nearest of some others, such as of a test set to training."""
+    """``(N,)`` edit distance of each of N sequences to the nearest of the others, such as from test set to training set."""
     one, two, threads = queries.bases, others.bases, os.cpu_count() or 1
-    shared = one.flat is two.flat  # sets of one file
+    shared = one.flat is two.flat  # both sets are from one file
     flat = one.flat if shared else np.concatenate([one.flat, two.flat])
     starts = np.concatenate([one.starts, two.starts + (0 if shared else one.flat.size)])
     letters = take_flat(flat, starts, np.concatenate([one.lengths, two.lengths]), threads=threads)
@@ -89,7 +89,7 @@ def nearest_edits(queries: Sequences, others: Sequences) -> NDArray[np.int64]:
     worth = len(queries) * len(others) > 500_000_000
     for start in track(range(0, len(others), _BLOCK), "nearest", worth=worth):
         columns = len(queries) + np.arange(start, min(start + _BLOCK, len(others)))
-        # Queries that are as near to something as each other share a cutoff: what is farther need not be known.
+        # Queries with a similar distance so far share a cutoff: larger distances need not be computed.
         for rows in np.array_split(np.argsort(found, kind="stable"), max(1, -(-len(queries) // _ALIKE))):
             cutoff = int(found[rows].max(initial=0))
             nearest = letters.block(rows, columns, cutoff=cutoff, threads=threads).min(axis=1)

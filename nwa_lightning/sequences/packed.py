@@ -10,13 +10,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-#: Strings whose places are Python integers at a time: those of millions would take more memory than short strings.
+#: Strings whose places are Python integers at one time; for millions, these would take more memory than short strings.
 _AT_A_TIME: Final = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Byte strings, one after the other in one flat array: a long one widens no other, and workers share the memory.
+    """Byte strings, one after the other in one flat array: a long one does not widen the others, and workers share memory.
 
     Attributes:
         flat: ``(total,)`` bytes of all strings; those taken from a larger collection share its array.
@@ -55,7 +55,7 @@ class Packed:
         return Packed(self.flat, self.starts[rows], self.lengths[rows])
 
     def padded(self, width: int, padding: int = 0) -> NDArray[np.uint8]:
-        """``(N, width)``: each string from the left, then padding; what is beyond the width is left out."""
+        """``(N, width)``: each string from the left, then padding; longer strings are cut."""
         columns = np.arange(width)
         inside = columns < self.lengths[:, None]
         # Places beyond the last byte would be outside the array; they are padding anyway.
@@ -81,7 +81,7 @@ class Packing:
         self._lengths.append(len(string))
 
     def packed(self) -> Packed:
-        """What was added; call it once, at the end."""
+        """The strings that were added; call it once, at the end."""
         lengths = np.frombuffer(self._lengths, dtype=np.int64)
         starts = np.zeros(len(lengths), dtype=np.int64)
         np.cumsum(lengths[:-1], out=starts[1:])

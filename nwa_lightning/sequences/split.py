@@ -1,4 +1,4 @@
-"""Three disjoint sets of sequences, chosen by content: the order, additions and copies move nothing."""
+"""Three disjoint sets of sequences, chosen by content: a new order, added sequences and copies don't change the split."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from nwa_lightning.sequences.neighbours import identity_clusters
 #: Train : validation : test, in the proportions of Lee & No (2024): 7,000 / 700 / 1,500.
 PUBLISHED_SPLIT: Final = (7000, 700, 1500)
 
-#: Sequences to validate on where no size is asked for; more take longer and say no more (ten groups of the data module).
+#: The most sequences to validate on by default; more take longer and tell no more (ten groups of the data module).
 MOST_VALIDATED: Final = 3500
 
-#: Values of a column that name a set, rather than a group to keep together.
+#: Values of a column that name a set, and not a group to keep together.
 SET_NAMES: Final = {"train": 0, "val": 1, "validation": 1, "test": 2}
 
 #: An int is a number of sequences, a float a fraction of them.
@@ -45,7 +45,7 @@ class Split:
         train: The training set.
         val: The validation set.
         test: The test set.
-        borders: By which the sets were made; None if the file itself names the sets.
+        borders: The borders between the sets; None if the file itself names the sets.
     """
 
     train: Sequences
@@ -68,25 +68,25 @@ def split_sequences(
     identity: float = 0.97,
     borders: Borders | None = None,
 ) -> Split:
-    """Cut the distinct sequences into three disjoint sets.
+    """Split the distinct sequences into three disjoint sets.
 
-    Every sequence has a place on a line that follows from a hash of its bases and the seed. The test set is the start of
-    the line, validation comes next, and training is the rest. So no sequence changes its set when others are added,
-    removed, copied or reordered. If a size is a number and not a fraction, a border is set to fit it, and moves a little
-    with the number of sequences.
+    Every sequence has a place on a line, computed from a hash of its bases and the seed. The test set is the start of the
+    line, validation comes next, and training is the rest. So no sequence changes its set when others are added, removed,
+    copied or reordered. If a size is a number and not a fraction, the border is set to fit it, and moves a little with the
+    number of sequences.
 
     Args:
-        sequences: What to split; later duplicates are left out.
-        seed: Of the places.
-        train_size: The number of sequences to train on, those first on the line; by default all that the other two leave.
-        val_size: Sequences to validate on, as a number or a fraction; by default those of the published fraction, 700 of
-            9,200, that come first on the line, ``MOST_VALIDATED`` at most.
+        sequences: Sequences to split; later duplicates are left out.
+        seed: Seed of the places.
+        train_size: Number of sequences to train on, the first of their part of the line; by default all of that part.
+        val_size: Sequences to validate on, as a number or a fraction; by default the published fraction, 700 of 9,200, of
+            which only the first ``MOST_VALIDATED`` on the line are used.
         test_size: Sequences to test on, as a number or a fraction; by default the published fraction, 1,500 of 9,200.
-        by: What shares a place: ``"content"``, only copies; ``"clusters"``, all sequences that are connected by steps of
-            at least ``identity``, so that no test sequence has such a neighbour in training; or a column of the file
-            (``Sequences.groups``), each value a group. A column that holds only train, val and test names the sets.
-        identity: For clusters: 1 less the edit distance over the longer length.
-        borders: Of an earlier split, to use again instead of the sizes of validation and test.
+        by: Which sequences share a place: ``"content"``, only copies; ``"clusters"``, all sequences that are connected by
+            steps of at least ``identity``, so that no test sequence has such a neighbour in training; or a column of the file
+            (``Sequences.groups``), those of equal value. A column that holds only train, val and test names the sets.
+        identity: Identity for clusters: 1 minus the edit distance over the longer length.
+        borders: Borders of an earlier split, used instead of the sizes of validation and test.
 
     Returns:
         The three sets; each has at least two sequences, so that there is a pair. Test and validation are in the order of
@@ -126,7 +126,7 @@ def _places(distinct: Sequences, seed: int, by: str, identity: float) -> NDArray
         assert distinct.groups is not None
         return seeded(content_hashes(distinct.groups), seed)
     places = seeded(distinct.hashes, seed)
-    # The first member says where a cluster stands; hashed once more, as the smallest of many is small.
+    # The smallest hash of a cluster decides its place; it is hashed again, because the smallest of many is small.
     first = np.full(len(distinct), np.iinfo(np.uint64).max, dtype=np.uint64)
     cluster = identity_clusters(distinct, identity)
     np.minimum.at(first, cluster, places)
@@ -168,9 +168,9 @@ def _borders(line: NDArray[np.uint64], train_size: int | None, val_size: Size, t
 
 
 def _border(line: NDArray[np.uint64], after: int, size: float, *, leave: int) -> int:
-    """Where a set ends that begins at ``after``: past so many sequences, or so far on the line.
+    """The end of a set that begins at ``after``: after ``size`` sequences, or after a fraction ``size`` of the line.
 
-    However few sequences there are, a fraction takes two of them at least, and leaves as many as the other sets need.
+    Even with few sequences, a fraction takes at least two of them, and leaves as many as the other sets need.
     """
     start = _count_below(line, after)
     if isinstance(size, int):
@@ -184,7 +184,7 @@ def _count_below(line: NDArray[np.uint64], border: int) -> int:
 
 
 def _checked(train: Sequences, val: Sequences, test: Sequences, borders: Borders | None = None) -> Split:
-    """The split, if every set has a pair; the test set may be empty."""
+    """The split, if every set has at least one pair; the test set may be empty."""
     for name, part in (("train on", train), ("validate on", val), ("test on", test)):
         if len(part) < 2 and (len(part) or part is not test):
             raise InputError(

@@ -1,4 +1,4 @@
-"""Files without marks: tables (CSV, TSV) with a column of sequences, and one sequence per line."""
+"""Formats without record marks: tables (CSV, TSV) with a column of sequences, and one sequence per line."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final
 
 from nwa_lightning.errors import InputError
 
-#: Names of the column with the sequences, in any case; the first that a table has is taken.
+#: Possible names of the column with the sequences, in any case; the first that a table has is used.
 SEQUENCE_COLUMNS: Final = ("sequence", "seq", "read", "reads")
 
-#: Names of the column with the names of the sequences, in any case; the first that a table has is taken.
+#: Possible names of the column with the names of the sequences, in any case; the first that a table has is used.
 NAME_COLUMNS: Final = ("name", "id", "read_id")
 
-#: What may stand between two columns: tab, comma, or the semicolon of spreadsheets in many countries.
+#: Delimiters of columns: tab, comma, or the semicolon of spreadsheets in many countries.
 DELIMITERS: Final = ("\t", ",", ";")
 
-#: What of a file a message may quote.
+#: Number of letters of a file that a message may quote.
 _EXCERPT_LENGTH: Final = 40
 
-#: The csv module takes at most this many characters per cell; it would refuse more than 131,072 if it were not told.
+#: Limit of characters per cell for the csv module, which otherwise refuses more than 131,072.
 _LONGEST_CELL: Final = 2**31 - 1
 
 #: Name, place for messages, sequence and group of a record.
@@ -42,10 +42,10 @@ def empty_file(path: Path) -> InputError:
 
 
 def find_delimiter(first_line: str) -> str | None:
-    """The delimiter of a table, told by its header; None if no column is called like those in ``SEQUENCE_COLUMNS``.
+    """The delimiter of a table, found from its header; None if no column has a name in ``SEQUENCE_COLUMNS``.
 
-    A line without a delimiter is the header of a one-column table if it is such a name, but not if it is SEQ, READ or
-    READS in upper case: these are peptides.
+    A line without a delimiter is the header of a one-column table if it is such a name. SEQ, READ and READS in upper case
+    are no header, because they are peptides.
     """
     for delimiter in DELIMITERS:
         columns = [column.strip(' "') for column in first_line.split(delimiter)]
@@ -60,14 +60,14 @@ def read_rows(path: Path, lines: Iterable[str], first_line: str, number: int, gr
 
     Args:
         path: The file, for messages.
-        lines: Its lines, those that come before the first record left out.
-        first_line: The first of them.
-        number: The number of the first of them in the file.
+        lines: Its lines, without those before the first record.
+        first_line: The first of these lines.
+        number: The number of that line in the file.
         group: Name of the column with the groups, or None.
 
     Returns:
-        Name (without a column of names, the number of the row in a table, of the line elsewhere), place for messages,
-        sequence and group of each record; blank rows are left out.
+        Name, place for messages, sequence and group of each record; blank rows are left out. Without a column of names, the
+        name is the number of the row in a table, or of the line elsewhere.
 
     Raises:
         InputError: If a column is missing or comes twice, a row has more or fewer cells than the header or no group, a
@@ -87,7 +87,7 @@ def read_rows(path: Path, lines: Iterable[str], first_line: str, number: int, gr
 
 
 def _one_per_line(path: Path, lines: Iterable[str], first: int) -> Iterator[Row]:
-    """One sequence per line; blank lines count, but are no records."""
+    """One sequence per line; blank lines are numbered, but are not records."""
     found = False
     for number, line in enumerate(lines, start=first):
         sequence = line.strip()
@@ -140,7 +140,7 @@ def _table(path: Path, lines: Iterable[str], delimiter: str, first: int, group: 
 
 
 def _column(path: Path, header: list[str], names: tuple[str, ...]) -> int:
-    """Where the first of these names that occurs stands in the header."""
+    """The position in the header of the first of these names that occurs there."""
     name = next((name for name in names if name in header), names[0])
     if header.count(name) != 1:
         raise _no_column(path, name, header)

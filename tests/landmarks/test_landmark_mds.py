@@ -117,4 +117,4 @@ def test_predict_and_test_without_a_checkpoint(here, reads, refused, capsys):
     )
     assert refused("predict", reads, "--landmarks", "0").startswith("count: expected at least 1, found 0")
     assert refused("predict", reads, "--landmarks=5", "--ckpt_path=x.ckpt").startswith("x.ckpt: ")
-    assert "--landmarks 512, to do without training" in refused("predict", f"--data.data={reads}")
+    assert "--landmarks 512, which needs no training" in refused("predict", f"--data.data={reads}")

@@ -244,7 +244,7 @@ def test_a_checkpoint_whose_encoder_cannot_be_built(data, batch, tmp_path, monke
 
     for number, (kind, message) in enumerate(
         (
-            (InAFunction, "encoder: expected an encoder, found none, as a checkpoint has where"),
+            (InAFunction, "encoder: expected an encoder, found none: a checkpoint cannot store"),
             (Local, f"encoder: expected a class that can be imported, found {__name__}.Local; run where its module"),
         )
     ):

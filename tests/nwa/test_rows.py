@@ -95,7 +95,7 @@ def test_no_two_sequences_are_taken_for_one():
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (lambda batch: batch.tokens[1:], r"2 of the 6 places in the maps have one that it was not called with"),
+        (lambda batch: batch.tokens[1:], r"2 of the 6 places in the maps have a sequence that it was not called with"),
         (lambda batch: batch.tokens.roll(1, dims=1), r"6 of the 6 places in the maps"),
         (
             lambda batch: batch.tokens[:, None].float().expand(-1, 3, -1),

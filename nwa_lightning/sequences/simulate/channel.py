@@ -1,7 +1,7 @@
-"""Random errors in DNA sequences, and what else the makers of simulated sets have in common.
+"""Random errors in DNA sequences, and other common parts of the simulated sets.
 
-Every number, here and by those makers, is drawn as a uniform float from a seeded generator, so a seed gives the same
-sequences on every machine.
+Every random number, here and in the simulated sets, is drawn as a uniform float from a seeded generator, so a seed gives
+the same sequences on every machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nwa_lightning.sequences.alphabet import DNA, FIRST_LETTER, PADDING
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
-#: Kinds of bases.
+#: Number of different bases.
 BASES: Final = len(DNA.letters)
 
 _ROWS_AT_A_TIME: Final = 4096
@@ -34,10 +34,10 @@ def mutate(
     lengths: NDArray[np.int64],
     probabilities: NDArray[np.float64],
 ) -> list[bytes]:
-    """Change, insert and lose bases, each at its own probability.
+    """Substitute, insert and delete bases, each with its own probability.
 
     Args:
-        generator: What draws.
+        generator: The random generator.
         codes: ``(N, n)`` codes, ``PADDING`` after the end.
         lengths: ``(N,)`` bases per sequence.
         probabilities: ``(3, N)`` of a substitution, an insertion and a deletion at each base of a sequence.
@@ -52,7 +52,7 @@ def mutate(
         substitution, insertion, deletion = probabilities[:, part, None]
         inside = old != PADDING
         changed = inside & (generator.random(old.shape) < substitution)
-        # What stands at each base: one inserted before it, the base, one inserted after it.
+        # Three places for each base: one inserted before it, the base itself, one inserted after it.
         new = np.full((*old.shape, 3), PADDING, dtype=np.uint8)
         new[..., 1] = old
         step = 1 + _numbers_below(BASES - 1, generator, int(changed.sum()))
@@ -75,10 +75,10 @@ def make_distinct(rows: list[bytes], again: Callable[[list[int], int], list[byte
 
     Args:
         rows: The sequences; changed in place.
-        again: From the numbers of some rows and of the attempt to other sequences for them.
+        again: Maps the numbers of some rows and the number of the attempt to new sequences for these rows.
 
     Raises:
-        InputError: If so many different sequences are not found.
+        InputError: If not enough different sequences are found.
     """
     seen: set[bytes] = set()
     pending: list[int] = []
@@ -95,7 +95,7 @@ def make_distinct(rows: list[bytes], again: Callable[[list[int], int], list[byte
                 still.append(number)
             seen.add(row)
         attempt += 1
-        # The last free sequence among N is found by N draws in the mean; 20 N fail once in 5e8.
+        # Finding the last free sequence among N takes N draws on average; 20 N draws fail once in 5e8 times.
         in_vain = in_vain + len(pending) if len(still) == len(pending) else 0
         if attempt > 100 and in_vain > 20 * len(rows) + 1000:
             raise InputError(

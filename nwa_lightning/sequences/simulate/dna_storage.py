@@ -1,4 +1,4 @@
-"""Strands as DNA storage writes and reads them: made up by rules, and copied by a noisy channel."""
+"""Simulated DNA-storage strands: random strands that obey rules, copied by a noisy channel."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def storage_strands(
     """Strands as DNA storage writes them, each read several times through a noisy channel.
 
     Every strand that obeys the two rules is equally likely. The rules are for the strands, not for their noisy copies.
-    The default rates, 6 % in all, are about those of nanopore reads of stored DNA (Srinivasavaradhan et al., 2021,
-    "Trellis BMA"). With one copy and rates of 0 the same seed gives the strands themselves.
+    The default rates, 6 % in total, are about those of nanopore reads of stored DNA (Srinivasavaradhan et al., 2021,
+    "Trellis BMA"). With one copy and rates of 0 the same seed returns the strands themselves.
 
     Args:
-        strands: How many strands; all differ from one another.
+        strands: Number of strands; all differ from one another.
         copies: Noisy copies of each strand; all copies of all strands differ from one another.
         length: Bases of a strand.
         gc_content: Smallest and largest fraction of C and G in a strand, both included.
@@ -53,13 +53,13 @@ def storage_strands(
         substitution: Probability that a base is replaced by another one.
         insertion: Probability that a random base is put before or after a base.
         deletion: Probability that a base is lost. The last base left is never lost.
-        seed: Of all that is random.
+        seed: Seed of all random numbers.
 
     Returns:
         ``strands * copies`` sequences, the copies of a strand in a row; ``strand12/3`` is the third copy of strand 12.
 
     Raises:
-        InputError: If a number is out of its domain, or so many different sequences cannot be had.
+        InputError: If a number is out of its domain, or there are not enough different sequences.
     """
     check_whole(strands=strands, copies=copies, length=length, max_homopolymer=max_homopolymer, seed=seed)
     rates = check_rates(substitution, insertion, deletion)
@@ -98,9 +98,10 @@ def _strand_ways(
     """Count the ways to finish a strand, by dynamic programming from its end.
 
     Returns:
-        ``(length + 1, length + 2, 2, max_homopolymer + 2)`` ways after so many bases, of which so many are C or G, the last one
-        being C or G (1) or not (0), with a run of so many equal bases; each first index is scaled by a power of two of
-        its own. And how many strands there are, or None for more than can be counted exactly.
+        ``(length + 1, length + 2, 2, max_homopolymer + 2)`` ways to finish a strand. The indices are: number of bases so far,
+        number of C and G among them, whether the last one is C or G (1) or not (0), and length of the run of equal bases at
+        the end. Each first index has its own scale, a power of two. Also the number of strands, or None if there are more
+        than can be counted exactly.
     """
     shape = (length + 1, length + 2, 2, max_homopolymer + 2)
     if 8 * math.prod(shape) > _TABLE_BYTES:
@@ -113,16 +114,16 @@ def _strand_ways(
     ways[length, :-1, :, 1:-1] = ((fraction >= gc_content[0]) & (fraction <= gc_content[1]))[:, None, None]
     exponent = 0
     for place in range(length - 1, 0, -1):
-        # By whether the next base is C or G: the ways after it, counted from before it.
+        # The ways after the next base, if it is not C or G and if it is, indexed by the counts before it.
         after = (ways[place + 1, :-1, 0], ways[place + 1, 1:, 1])
         for last in range(2):
             ways[place, :-1, last, 1:-1] = after[last][:, 2:] + (after[last][:, 1] + 2 * after[1 - last][:, 1])[:, None]
-        ways[place, place + 1 :] = 0  # more of C and G than bases; kept, they would dwarf the rest
+        ways[place, place + 1 :] = 0  # more C and G than bases: impossible, but these numbers would dwarf the rest
         scale = int(np.frexp(ways[place].max())[1])
         ways[place] = np.ldexp(ways[place], -scale)
         exponent += scale
     total = 2 * float(ways[1, 0, 0, 1] + ways[1, 1, 1, 1])
-    # What adds up to the total is no larger than it, so below 2 ** 53 the total is exact.
+    # No term of the sum is larger than the total, so a total below 2 ** 53 is exact.
     countable = total == 0 or math.log2(total) + exponent < 53
     return ways, round(math.ldexp(total, exponent)) if countable else None
 

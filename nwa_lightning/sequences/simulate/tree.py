@@ -1,4 +1,4 @@
-"""Simulated sets of sequences: any number, any length, with a known origin; the tree that makes one of them."""
+"""A simulated set of sequences of any number and length with a known origin: the leaves of a random tree."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def evolve_tree(
 ) -> Sequences:
     """The sequences at the leaves of a random tree, all descended from one random sequence.
 
-    A leaf chosen at random splits until there are ``count`` of them (the topology of a Yule process). Every branch has
-    a length drawn for itself, the square of a uniform number, so lineages evolve at different speeds. Lengths are scaled
-    so that the mean leaf is at distance 1 from the root: the rates say what happens to a base from the root to a leaf.
-    A leaf that equals another one evolves on, without shrinking further, until it differs from all.
+    Random leaves split until there are ``count`` of them (the topology of a Yule process). The length of every branch is
+    drawn independently, as the square of a uniform number, so lineages evolve at different speeds. Lengths are scaled so
+    that the mean distance from the root to a leaf is 1: the rates are those between the root and a leaf. A leaf that
+    equals another one evolves further, without shrinking, until it differs from all others.
 
-    The default rates give edit distances spread like those of real 16S reads: see the set ``tree``.
+    The default rates spread the edit distances like those of real 16S reads: see the set ``tree``.
 
     Args:
-        count: How many sequences; all differ from one another.
+        count: Number of sequences; all differ from one another.
         length: Bases of the sequence at the root. Insertions and deletions make the leaves longer or shorter.
         substitution: Expected substitutions per base from the root to a leaf, each by another base; 0 to 1.
         insertion: Expected insertions per base from the root to a leaf; 0 to 1.
         deletion: Expected deletions per base from the root to a leaf; 0 to 1. The last base left is never lost.
-        seed: Of all that is random.
+        seed: Seed of all random numbers.
 
     Returns:
         ``count`` sequences named ``leaf1``, ``leaf2``, ...
 
     Raises:
-        InputError: If a number is out of its domain, or so many different sequences cannot be had.
+        InputError: If a number is out of its domain, or there are not enough different sequences.
     """
     check_whole(count=count, length=length, seed=seed)
     rates = check_rates(substitution, insertion, deletion)
@@ -64,7 +64,7 @@ def evolve_tree(
     root = random_bases(generator, length)
     parents, branches, leaves = _random_tree(count, generator)
     rows = _leaves_of(root.tobytes(), parents, branches, leaves, rates, generator)
-    # Leaves that evolve on must not wear out: no more deletions than insertions, unless nothing else happens.
+    # Leaves that evolve further must not shrink away: no more deletions than insertions, unless nothing else happens.
     later = rates.copy()
     if later[:2].any():
         later[2] = min(later[1:])
@@ -81,7 +81,7 @@ def evolve_tree(
 def _random_tree(
     count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """A binary tree whose nodes are numbered in the order they came to be, the root first.
+    """A binary tree whose nodes are numbered in the order in which they were made, the root first.
 
     Returns:
         ``(2 count - 1,)`` parents, ``(2 count - 1,)`` lengths of the branches to them, and ``(count,)`` leaves.
@@ -98,7 +98,7 @@ def _random_tree(
             parents.append(parent)
         leaves[slot] = len(parents) - 2
         leaves.append(len(parents) - 1)
-    mean = math.fsum(depths[leaf] for leaf in leaves) / count  # exact, so the same whatever adds up the numbers
+    mean = math.fsum(depths[leaf] for leaf in leaves) / count  # exact, so the same on every machine
     return np.array(parents), np.array(lengths) / (mean or 1.0), np.array(leaves)
 
 
@@ -110,7 +110,7 @@ def _leaves_of(
     rates: NDArray[np.float64],
     generator: np.random.Generator,
 ) -> list[bytes]:
-    """The sequences of the leaves, in their order; all branches as far from the root evolve at once."""
+    """The sequences of the leaves, in their order; all branches of one depth evolve at once."""
     generation = [0] * len(parents)
     for node, parent in enumerate(parents.tolist()[1:], start=1):
         generation[node] = generation[parent] + 1
