@@ -104,5 +104,6 @@ def _near(option: str, options_of: Callable[[str], Iterable[str]]) -> str:
         for below in ("model", "data", "trainer"):  # people most often leave out the part before the dot
             if name in options_of(below):
                 return f", did you mean --{below}.{name}?"
-    near = did_you_mean(name, options_of(room))
+    # A name that is known there belongs to another class than the one that is asked for.
+    near = did_you_mean(name, set(options_of(room)) - {name})
     return near.replace("mean ", f"mean --{room}." if room else "mean --") if near else ""

@@ -38,7 +38,13 @@ def check(sequences, count):
 @given(st.integers(1, 40), st.integers(3, 12), st.integers(0, 99), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
 def test_a_tree_of_any_size(count, length, seed, rates):
     rates = dict(zip(NOTHING, rates, strict=True))
-    sequences = evolve_tree(count, length, **rates, seed=seed)
+    try:
+        sequences = evolve_tree(count, length, **rates, seed=seed)
+    except InputError as error:
+        # Where nearly all bases are lost, too few different sequences are left.
+        assert "distinct" in str(error)
+        assert length * (1 - rates["deletion"]) < 3
+        return
     check(sequences, count)
     again = evolve_tree(count, length, **rates, seed=seed)
     assert np.array_equal(again.padded(), sequences.padded())
