@@ -40,9 +40,8 @@ def test_a_tree_of_any_size(count, length, seed, rates):
     rates = dict(zip(NOTHING, rates, strict=True))
     try:
         sequences = evolve_tree(count, length, **rates, seed=seed)
-    except InputError as error:
+    except InputError:
         # Where nearly all bases are lost, too few different sequences are left.
-        assert "distinct" in str(error)
         assert length * (1 - rates["deletion"]) < 3
         return
     check(sequences, count)
