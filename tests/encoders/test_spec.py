@@ -150,7 +150,7 @@ def test_what_a_model_takes_for_an_encoder():
     own.max_length, own.embedding_dim = 40, 24
     assert as_encoder(own) is own
     for given, message in (
-        (None, "found none, .*; pass encoder=... to load_from_checkpoint"),
+        (None, "found none: .*; pass encoder=... to load_from_checkpoint"),
         (nn.Linear(2, 2), "encoder: expected an nwa_lightning.Encoder, found Linear; derive it from Encoder"),
         ({"class_path": "nowhere.E"}, r"\(PYTHONPATH\), or pass encoder=... to load_from_checkpoint"),
     ):
