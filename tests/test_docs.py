@@ -67,14 +67,14 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / "developers" / page).read_text(), re.DOTALL)
 
 
-def run(page, folder, *, args=()):
+def run(page, folder):
     """Run the commands of a page in a folder, which is also where Python looks first."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     for command in "".join(blocks(page, "bash")).splitlines():
         program, *words = shlex.split(command, comments=True)
         assert program == "nwa"
         done = subprocess.run(
-            [sys.executable, "-m", "nwa_lightning", *words, *args],
+            [sys.executable, "-m", "nwa_lightning", *words],
             cwd=folder,
             env=environment,
             capture_output=True,

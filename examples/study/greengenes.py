@@ -132,8 +132,8 @@ def unseen_reads(source: Path | None = None, known: str = "human16s", far: float
     reads = list(v4_reads(source))
     found = Sequences.from_strings(reads)
     edits = nearest_edits(found, load_sequences(known))
-    far = np.flatnonzero(edits > far / 100 * LENGTH)
-    return found.take(np.random.default_rng(0).permutation(far))
+    rows = np.flatnonzero(edits > far / 100 * LENGTH)
+    return found.take(np.random.default_rng(0).permutation(rows))
 
 
 def v4_region(sequence: str) -> str | None:

@@ -138,6 +138,11 @@ def build(cell: Cell, options: argparse.Namespace, steps: int) -> NWACLI:
     return NWACLI([*row, *(f"--{name}={value}" for name, value in settings.items())], run=False)
 
 
+def first_radius(row: str, options: argparse.Namespace) -> float | None:
+    """The requested radius, if the row has one."""
+    return options.radius if is_hyperbolic(row) else None
+
+
 def run_cell(cell: Cell, options: argparse.Namespace) -> None:
     """Train and test one cell; write its figures, and for the first seed its weights and predictions."""
     steps = steps_of(cell, options)
@@ -251,14 +256,15 @@ def main() -> None:
 def train_missing(options: argparse.Namespace) -> None:
     """Train all missing cells, seed by seed, so that all rows have the same number of seeds if the study is stopped early."""
     wanted = []
-    radii = {row: options.radius if is_hyperbolic(row) else None for row in options.rows}
+    radii = {row: first_radius(row, options) for row in options.rows}
     for seed, size in itertools.product(range(options.seeds), options.train_sizes or [None]):
         wanted += [Cell(row, "without", 0, size, seed) for row in BASELINES]
         wanted += [
             Cell(row, nwa, m, size, seed, radii[row])
             for m, row, nwa in itertools.product(options.dims, options.rows, options.nwa)
         ]
-    missing = [cell for cell in wanted if not cell.finished(options)]
+    done = read_cells(options.out / CELLS)
+    missing = [cell for cell in wanted if not find_cell(done, cell.key(options))]
     for cell in track(missing, f"training {len(missing)} of {len(wanted)} cells"):
         if not cell.finished(options):  # another process may have trained it meanwhile
             (run_baseline if cell.row in BASELINES else run_cell)(cell, options)
@@ -278,8 +284,7 @@ def draw_figures(options: argparse.Namespace) -> None:
             name = f"lambda-{short(data)}-{row}-m{dim}{f'-r{radius}' if radius else ''}.png"
             figure.savefig(options.out / "pictures" / name, dpi=100)
     for row, dim in itertools.product(MAPPED, options.dims):
-        radius = options.radius if is_hyperbolic(row) else None
-        pair = [Cell(row, nwa, dim, None, 0, radius) for nwa in ("without", "with")]
+        pair = [Cell(row, nwa, dim, None, 0, first_radius(row, options)) for nwa in ("without", "with")]
         weights = [options.out / "weights" / f"{cell.name(options)}.safetensors" for cell in pair]
         if all(path.exists() for path in weights):
             models = []

@@ -74,13 +74,17 @@ STEMS: Final[dict[str, Row]] = {
 KNOWN: Final = [f"{stem}{power}{optimizer}" for stem in STEMS for power in ("", POWER) for optimizer in ("", MUON)]
 
 
+def stem(row: str) -> str:
+    """A row's name without its endings: a key of ``STEMS``."""
+    return row.removesuffix(MUON).removesuffix(POWER)
+
+
 def arguments(row: str, *, nwa: bool) -> list[str]:
     """The options of ``nwa fit`` for a row, without NWA or with the published lambda."""
-    stem = row.removesuffix(MUON).removesuffix(POWER)
     default: set[str] = {"optimizer", "nwa_lr"} if row.endswith(MUON) else set()
     default |= {"distance"} if row.removesuffix(MUON).endswith(POWER) or not is_hyperbolic(row) else set()
     published = {f"model.{name}": value for name, value in PUBLISHED.items() if name not in default}
-    found = STEMS[stem]
+    found = STEMS[stem(row)]
     if nwa:
         found = Row((*found.configs, "nwa"), {**found.options, "model.nwa_weight": published_lambda(row)})
     return [*found.arguments(), *(f"--{name}={value}" for name, value in published.items())]
@@ -92,6 +96,7 @@ def published_lambda(row: str) -> str:
 
 
 def is_hyperbolic(row: str) -> bool:
-    """Whether a row has the default distance, the only one with a radius."""
-    config = CONFIGS / f"{STEMS[row.removesuffix(MUON).removesuffix(POWER)].configs[0]}.yaml"
-    return "distance" not in yaml.safe_load(config.read_text())["model"]["init_args"]
+    """Whether a row has the default distance, the only one with a radius and a power."""
+    config = CONFIGS / f"{STEMS[stem(row)].configs[0]}.yaml"
+    distance = yaml.safe_load(config.read_text())["model"]["init_args"].get("distance")
+    return distance is None or distance["class_path"] == "HyperbolicDistance"

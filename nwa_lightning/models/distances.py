@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from nwa_lightning.models.functional import (
     safe_sqrt,
     squared_euclidean_distance,
 )
-from nwa_lightning.parts import Part
+from nwa_lightning.parts import Part, as_part
 
 #: Initial radius, the sigmoid of -2: the distances of related reads fill the sphere.
 RADIUS: Final = 0.11920292
@@ -146,6 +146,19 @@ class HyperbolicDistance(EmbeddingDistance):
         return self._unit(power) * (2 * torch.asinh(self.radius * chord / (1 - self.radius.square()))) ** power
 
 
+def as_distance(given: Any, name: str = "distance") -> EmbeddingDistance:
+    """The distance of a model, which a checkpoint stores as its spec; None stands for ``HyperbolicDistance()``.
+
+    Args:
+        given: A distance, its spec, or None.
+        name: Name of the argument, for messages.
+
+    Raises:
+        InputError: If it is none of these, or the spec cannot be used.
+    """
+    return HyperbolicDistance() if given is None else as_part(given, EmbeddingDistance, name)
+
+
 def suitable_power(dim: int) -> float:
     """Power of the hyperbolic distance for embeddings of ``dim`` dimensions: 1 up to 32, 1.25 for 64, 1.5 from 128 on.
 
@@ -156,7 +169,7 @@ def suitable_power(dim: int) -> float:
 
 def _opposite(radius: float) -> float:
     """Hyperbolic distance between opposite points of a sphere."""
-    return 2 * math.asinh(2 * radius / (1 - radius * radius))
+    return 2 * math.asinh(2 * radius / (1 - radius**2))
 
 
 def _all_squared_distances(first: Tensor, second: Tensor) -> Tensor:

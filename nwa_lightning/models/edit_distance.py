@@ -21,7 +21,7 @@ from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.features import warn_of_foreign
-from nwa_lightning.models.distances import EmbeddingDistance, HyperbolicDistance
+from nwa_lightning.models.distances import EmbeddingDistance, HyperbolicDistance, as_distance
 from nwa_lightning.models.losses import EditDistanceLoss, SquaredLoss
 from nwa_lightning.models.metrics import distance_metrics
 from nwa_lightning.nwa.capture import captured_calls, eval_no_grad
@@ -115,7 +115,7 @@ class EditDistanceModel(NWAMixin, LightningModule):
         if not 0 <= warmup <= 1:
             raise InputError(f"warmup: expected a fraction from 0 to 1, found {warmup}; give one such as 0.1")
         encoder = as_encoder(encoder)
-        distance = HyperbolicDistance() if distance is None else as_part(distance, EmbeddingDistance, "distance")
+        distance = as_distance(distance)
         loss = SquaredLoss() if loss is None else as_part(loss, EditDistanceLoss, "loss")
         super().__init__(
             nwa_embedding_dim=encoder.embedding_dim if nwa_features is None else nwa_channels,

@@ -17,9 +17,9 @@ from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.checkpoint import read_checkpoint
-from nwa_lightning.models.distances import EmbeddingDistance, HyperbolicDistance
+from nwa_lightning.models.distances import as_distance
 from nwa_lightning.models.edit_distance import EditDistanceModel
-from nwa_lightning.parts import Part, as_part, build_part, import_class, one_line
+from nwa_lightning.parts import Part, build_part, import_class, one_line
 from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS, Alphabet
 
 WEIGHTS: Final = "encoder.safetensors"
@@ -219,7 +219,7 @@ def _codes_of(alphabets: list[Alphabet]) -> dict[str, int]:
 
 def _describe_distance(spec: Any, state: dict[str, Tensor], encoder: Encoder, source: Path) -> dict[str, Any]:
     """Name, formula and learnt numbers of the distance."""
-    distance = HyperbolicDistance() if spec is None else as_part(spec, EmbeddingDistance, f"{source}: distance")
+    distance = as_distance(spec, f"{source}: distance")
     _load(distance, state, source)
     name, numbers = type(distance).__name__, distance.numbers(encoder.embedding_dim)
     return {"name": name, **numbers, "length": encoder.max_length, "predicted_edits": distance.formula}
