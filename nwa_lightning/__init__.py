@@ -57,6 +57,8 @@ from nwa_lightning.nwa.heads import FeatureHead, NWAHead
 from nwa_lightning.nwa.loss import NWALoss
 from nwa_lightning.nwa.mixin import NWAMixin
 from nwa_lightning.optim.muon import Muon
+from nwa_lightning.search.embedder import ReadEmbedder
+from nwa_lightning.search.index import Index
 from nwa_lightning.sequences.alphabet import Alphabet
 from nwa_lightning.sequences.catalog import load_sequences
 from nwa_lightning.sequences.collection import Sequences
@@ -86,6 +88,7 @@ __all__ = [
     "FeatureHead",
     "GRUEncoder",
     "HyperbolicDistance",
+    "Index",
     "InputError",
     "KmerEncoder",
     "LandmarkEncoder",
@@ -107,6 +110,7 @@ __all__ = [
     "NeuroSEEDTransformer",
     "PairBatch",
     "PoissonLoss",
+    "ReadEmbedder",
     "ResidualCNN",
     "Sequences",
     "SquaredEuclideanDistance",

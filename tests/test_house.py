@@ -30,6 +30,7 @@ ROOMS = [
     ["encoders"],
     ["nwa"],
     ["models", "plots"],
+    ["search"],
     ["callbacks"],
     ["cli"],
 ]

@@ -1,7 +1,4 @@
-"""The command line: ``nwa fit | validate | test | predict`` is a LightningCLI; ``nwa demo`` compares models in one run.
-
-``nwa export`` writes a trained encoder for use elsewhere.
-"""
+"""The command line: ``nwa fit | validate | test | predict`` is a LightningCLI; all others have a module of their own."""
 
 from __future__ import annotations
 
@@ -10,26 +7,40 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nwa_lightning import __version__
+from nwa_lightning.cli import cluster, demo_options, distances, embed, export, index, plot, search, tree
+from nwa_lightning.cli.command import Command
 from nwa_lightning.cli.lightning_cli import NWACLI
 from nwa_lightning.cli.messages import did_you_mean, squeezed
 from nwa_lightning.errors import InputError
-from nwa_lightning.models.export import export_checkpoint
 
-COMMANDS = {
+#: Commands of the LightningCLI.
+LIGHTNING: Final = {
     "fit": "train a model; without arguments a NeuroSEED-CNN with NWA on human16s",
     "validate": "measure a checkpoint on the validation set",
     "test": "measure a checkpoint on the test set",
     "predict": "write the embeddings of every sequence of a file; with --landmarks 512 no checkpoint is needed",
-    "export": "write the encoder of a checkpoint for use without a trainer: safetensors, JSON, torch.export program",
-    "demo": "train the published encoder without and with NWA, and a better one; compare them in a table and in pictures",
 }
 
+#: All other commands.
+OTHERS: Final[dict[str, Command]] = {
+    "export": export.COMMAND,
+    "demo": demo_options.COMMAND,
+    "embed": embed.COMMAND,
+    "index": index.COMMAND,
+    "search": search.COMMAND,
+    "cluster": cluster.COMMAND,
+    "distances": distances.COMMAND,
+    "tree": tree.COMMAND,
+    "plot": plot.COMMAND,
+}
+
+COMMANDS: Final = [*LIGHTNING, *OTHERS]
 
 #: Options that arguments without a name stand for, by their place after the command.
 POSITIONALS = {
@@ -76,21 +87,17 @@ def _run(args: list[str]) -> None:
     )
     parser.add_argument("--version", action="version", version=f"nwa-lightning {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text, add_help=name in OWN_ARGUMENTS)
-        if name in OWN_ARGUMENTS:
-            OWN_ARGUMENTS[name](command)
+    for name, text in LIGHTNING.items():
+        commands.add_parser(name, help=text, description=text, add_help=False)
+    for name, command in OTHERS.items():
+        command.add_arguments(commands.add_parser(name, help=command.text, description=command.text))
     chosen, rest = parser.parse_known_args(args)
-    if rest and chosen.command in OWN_ARGUMENTS:
-        raise InputError(
-            f"expected the options of nwa {chosen.command}, found {' '.join(rest)}; see `nwa {chosen.command} --help`"
-        )
-    if chosen.command == "export":
-        export_checkpoint(chosen.ckpt_path, chosen.to, version=__version__)
-    elif chosen.command == "demo":
-        from nwa_lightning.cli.demo import run_demo
-
-        run_demo(chosen.reads, out=chosen.out, seed=chosen.seed, steps=chosen.steps, fast=chosen.fast)
+    if chosen.command in OTHERS:
+        if rest:
+            raise InputError(
+                f"expected the options of nwa {chosen.command}, found {' '.join(rest)}; see `nwa {chosen.command} --help`"
+            )
+        OTHERS[chosen.command].run(chosen)
     else:
         NWACLI([chosen.command, *_with_names(chosen.command, args[args.index(chosen.command) + 1 :])])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -136,34 +143,3 @@ def _ours(error: BaseException) -> bool:
         place = place.tb_next
     name = "" if place is None else str(place.tb_frame.f_globals.get("__name__"))
     return name.startswith("nwa_lightning.") and str(error).startswith("Expected ")
-
-
-def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "reads",
-        nargs="?",
-        default="human16s",
-        help="file in FASTA, FASTQ or one read per line, or name of a set: human16s, tree, storage (default: human16s)",
-    )
-    parser.add_argument("--out", type=Path, default=Path("nwa_demo"), help="output folder (default: nwa_demo)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the split, the batches and the weights (default: 0)"
-    )
-    parser.add_argument("--steps", type=int, help="training steps of each model (default: 2000; with --fast 150)")
-    parser.add_argument("--fast", action="store_true", help="the one-minute version: few steps, a rough table")
-
-
-def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Write the encoder of a checkpoint, without the NWA head: encoder.safetensors (weights; "
-        "nwa_lightning.load_encoder reads the folder), config.json (its class and arguments, the codes of the letters, "
-        "the learnt distance) and encoder.pt2 (torch.export.load runs it without this package; it maps int64 tokens "
-        "of shape (any number, max_length + 1), which are <sos>, codes and padding, to embeddings)."
-    )
-    parser.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint that `nwa fit` wrote")
-    parser.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="folder to write into; created if missing"
-    )
-
-
-OWN_ARGUMENTS = {"export": _add_export_arguments, "demo": _add_demo_arguments}

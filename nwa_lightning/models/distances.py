@@ -31,8 +31,8 @@ class EmbeddingDistance(Part):
     and the Transformer of NeuroSEED with m = 128 put pairs of 16S reads at 0.07 to 0.47; the edit distance over length
     of these pairs is 0.28. Encoders that begin with smaller differences grow them in the first steps.
 
-    To write your own distance, subclass this class and define ``_pairwise``. Search also needs ``_all_pairs``, and export
-    needs ``formula``.
+    To write your own distance, subclass this class and define ``_pairwise``. Distance matrices also need ``_all_pairs``,
+    search needs ``search_space``, and export needs ``formula``.
 
     Args:
         **learnt: Numbers to learn besides the scale, with their initial values.
@@ -59,6 +59,17 @@ class EmbeddingDistance(Part):
         0. That is 0.08 edits in 150 bases (0.3 on a sphere of radius 0.98).
         """
         return self.scale.abs() * self._all_pairs(first.float(), second.float())
+
+    def search_space(self, embeddings: Tensor) -> Tensor:
+        """``(U, m)`` vectors whose Euclidean distances rank as this distance, for an index; same distances as before.
+
+        Raises:
+            InputError: If this distance has no such vectors.
+        """
+        raise InputError(
+            f"{type(self).__name__}: expected a distance that ranks as a Euclidean one, which an index needs, found none; "
+            f"search without embeddings (--exact), or define search_space"
+        )
 
     def numbers(self, dim: int) -> dict[str, float]:
         """The numbers in ``formula`` by their names, for embeddings of ``dim`` dimensions."""
@@ -126,6 +137,10 @@ class HyperbolicDistance(EmbeddingDistance):
         scale = super().numbers(dim)["scale"] * self._unit(power)
         return {"radius": self.radius.item(), "power": power, "scale": scale}
 
+    def search_space(self, embeddings: Tensor) -> Tensor:
+        """Directions: on a sphere, this distance grows with the Euclidean one."""
+        return nn.functional.normalize(embeddings.float(), dim=-1)
+
     def _power(self, dim: int) -> float:
         return suitable_power(dim) if self.power is None else float(self.power)
 
@@ -186,6 +201,10 @@ class EuclideanDistance(EmbeddingDistance):
 
     formula = "length * scale * sqrt(mean((u - v)^2)); u, v: embeddings"
 
+    def search_space(self, embeddings: Tensor) -> Tensor:
+        """The embeddings themselves."""
+        return embeddings
+
     def _pairwise(self, first: Tensor, second: Tensor) -> Tensor:
         return euclidean_distance(first, second) / math.sqrt(first.shape[-1])
 
@@ -198,6 +217,10 @@ class SquaredEuclideanDistance(EmbeddingDistance):
 
     formula = "length * scale * mean((u - v)^2); u, v: embeddings"
 
+    def search_space(self, embeddings: Tensor) -> Tensor:
+        """The embeddings themselves."""
+        return embeddings
+
     def _pairwise(self, first: Tensor, second: Tensor) -> Tensor:
         return squared_euclidean_distance(first, second) / first.shape[-1]
 
@@ -209,6 +232,10 @@ class CosineDistance(EmbeddingDistance):
     """One minus the cosine of the angle between embeddings, times a learnt scale."""
 
     formula = "length * scale * |u - v|^2 / 2; u, v: embeddings of norm 1"
+
+    def search_space(self, embeddings: Tensor) -> Tensor:
+        """Directions: this distance grows with the Euclidean one."""
+        return nn.functional.normalize(embeddings.float(), dim=-1)
 
     def _pairwise(self, first: Tensor, second: Tensor) -> Tensor:
         return cosine_distance(first, second)

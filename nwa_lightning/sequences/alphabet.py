@@ -18,6 +18,9 @@ PADDING: Final = 0
 SOS: Final = 1
 FIRST_LETTER: Final = 2
 
+#: Codes that stand for no letter.
+_NO_LETTERS: Final = bytes(range(FIRST_LETTER))
+
 
 @dataclass(frozen=True)
 class Alphabet:
@@ -31,12 +34,24 @@ class Alphabet:
     name: str
     letters: str
     _code_of_byte: bytes = field(init=False, repr=False, compare=False)
+    _letter_of_code: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         table = bytearray([PADDING]) * 256
         for code, letter in enumerate(self.letters, start=FIRST_LETTER):
             table[ord(letter.upper())] = table[ord(letter.lower())] = code
         object.__setattr__(self, "_code_of_byte", bytes(table))
+        object.__setattr__(self, "_letter_of_code", (b"?" * FIRST_LETTER + self.letters.encode()).ljust(256, b"?"))
+
+    @property
+    def codes(self) -> bytes:
+        """For ``bytes.translate``: the code of every byte, ``PADDING`` for those that are no letter."""
+        return self._code_of_byte
+
+    @property
+    def letters_of_codes(self) -> bytes:
+        """For ``bytes.translate``: the upper-case letter of every code."""
+        return self._letter_of_code
 
     @property
     def size(self) -> int:
@@ -66,7 +81,7 @@ class Alphabet:
 
     def decode(self, codes: NDArray[np.uint8]) -> str:
         """Turn codes into upper-case letters, leaving out padding and ``<sos>``."""
-        return "".join(self.letters[code - FIRST_LETTER] for code in codes.tolist() if code >= FIRST_LETTER)
+        return codes.tobytes().translate(self._letter_of_code, _NO_LETTERS).decode("ascii")
 
 
 DNA: Final = Alphabet("dna", "ACGT")

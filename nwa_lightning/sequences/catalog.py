@@ -70,9 +70,9 @@ def load_sequences(
     bases, labels, groups = Packing(), Packing(), Packing()
     dropped = 0
     first_dropped = ""
-    path, size = _find(source)
+    path, size = find_source(source)
     with counted(f"reading {Path(source).name}", size, worth=size > _WORTH_A_BAR) as progress:
-        for name, place, sequence, value in _records(source, path, group, progress):
+        for name, place, sequence, value in source_records(source, group, progress):
             if not sequence:
                 raise InputError(f"{path}: {place}: the sequence is empty; remove the record")
             try:
@@ -99,8 +99,15 @@ def load_sequences(
     return Sequences(bases.packed(), labels.packed(), groups.packed() if group is not None else None)
 
 
-def _find(source: str | Path) -> tuple[str | Path, int]:
-    """Name of the source for messages, and the bytes of its file; 0 for a simulated set."""
+def find_source(source: str | Path) -> tuple[str | Path, int]:
+    """Name of the source for messages, and the bytes of its file; 0 for a simulated set.
+
+    Args:
+        source: As in ``load_sequences``.
+
+    Raises:
+        InputError: If there is no such file or set.
+    """
     kind, colon, _ = source.partition(":") if isinstance(source, str) else ("", "", "")
     if kind in BUILT_IN and colon:
         raise InputError(f"{source}: expected {kind} without a size, which is fixed; choose one by train_size")
@@ -120,9 +127,20 @@ def _find(source: str | Path) -> tuple[str | Path, int]:
     return str(source), 0
 
 
-def _records(
-    source: str | Path, path: str | Path, group: str | None, progress: Callable[[int], None]
+def source_records(
+    source: str | Path, group: str | None = None, progress: Callable[[int], None] | None = None
 ) -> Iterator[Record]:
+    """The records of a file or a set, unchecked, as a stream.
+
+    Args:
+        source: As in ``load_sequences``.
+        group: As in ``load_sequences``.
+        progress: As in ``read_records``.
+
+    Raises:
+        InputError: As ``read_records``.
+    """
+    path, _ = find_source(source)
     if isinstance(path, Path):
         return read_records(path, group, progress)
     if group is not None:

@@ -1,0 +1,166 @@
+"""``nwa cluster``: groups of similar reads."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwa_lightning.cli.command import Command
+from nwa_lightning.cli.reads_options import (
+    READS,
+    add_model_arguments,
+    add_threads,
+    alphabet_of,
+    check_model_arguments,
+    chosen_embedder,
+    is_folder,
+    read_sequences,
+    threads_of,
+)
+from nwa_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from nwa_lightning.search.cluster_files import Records
+    from nwa_lightning.search.clusters import Clusters
+    from nwa_lightning.search.embedder import ReadEmbedder
+    from nwa_lightning.search.limits import Limit
+    from nwa_lightning.search.reads import Reads
+    from nwa_lightning.sequences.alphabet import Alphabet
+    from nwa_lightning.sequences.collection import Sequences
+
+#: Output files, and their help.
+_FILES = {
+    "members": "table: read, cluster, centroid, edits, size, diameter",
+    "centroids": "FASTA of the centroids, with ;size=N",
+    "uc": "UCLUST format",
+    "otutab": "reads per cluster and sample (;sample=X in the name, or its beginning)",
+    "consensus": "FASTA of the consensus of every cluster, for DNA storage",
+}
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Cluster reads by exact edit distance: copies count, the clusters do not depend on the order of the reads or on the "
+        "number of threads. greedy: the commonest reads are centroids, others join the nearest one. components: a chain "
+        "of near reads connects (single linkage). average: the mean distance between two clusters decides."
+    )
+    parser.add_argument("reads", metavar="READS_OR_DIR", help=f"{READS}; or a folder of `nwa embed`")
+    parser.add_argument("--id", type=float, dest="identity", help="lowest identity, 1 - edits / longer length: 0.97")
+    parser.add_argument("--maxdist", type=int, help="most edits")
+    parser.add_argument(
+        "--method", choices=("greedy", "components", "average"), default="greedy", help="default: greedy"
+    )
+    parser.add_argument("--exact", action="store_true", help="never let vectors choose which reads are compared")
+    files = parser.add_argument_group("output files")
+    for name, text in _FILES.items():
+        files.add_argument(f"--{name}", metavar="FILE", help=text)
+    add_model_arguments(parser, "default: 512 landmarks, as soon as there are too many clusters to compare all")
+    add_threads(parser)
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    from nwa_lightning.search.cluster_report import diameters
+    from nwa_lightning.search.limits import Limit
+
+    check_model_arguments(chosen)
+    limit = Limit(chosen.maxdist, chosen.identity)
+    limit.check()
+    if chosen.identity is None and chosen.maxdist is None:
+        raise InputError("nwa cluster: expected --id or --maxdist, found neither; give one, such as --id 0.97")
+    if all(getattr(chosen, name) is None for name in _FILES):
+        raise InputError(f"nwa cluster: expected an output file, found none; give one of --{', --'.join(_FILES)}")
+    threads = threads_of(chosen)
+    reads, records, alphabet, embedder = _read(chosen)
+    started = time.perf_counter()
+    clusters = _clustered(chosen.method, reads, limit, embedder, threads)
+    seconds = time.perf_counter() - started
+    wide = diameters(clusters, threads=threads)
+    _write(chosen, clusters, records, wide, alphabet)
+    singles = int((clusters.sizes == 1).sum())
+    print(
+        f"{clusters.sizes.sum():,} reads, {len(reads):,} of them distinct: {len(clusters):,} clusters, {singles:,} of one read; "
+        f"largest distance within a cluster {max(wide.max(initial=0), 0)} edits; {seconds:.1f} s"
+    )
+    _check(chosen, clusters, limit, threads)
+
+
+def _read(
+    chosen: argparse.Namespace,
+) -> tuple[Reads, Records, Alphabet, Callable[[Sequences], ReadEmbedder] | None]:
+    """The reads, their records, and a function that makes the model when it is needed."""
+    from nwa_lightning.search.cluster_files import Records
+    from nwa_lightning.search.embedder import ReadEmbedder
+    from nwa_lightning.search.reads import concatenated, distinct_reads
+    from nwa_lightning.search.shards import open_shards
+
+    if is_folder(chosen.reads):
+        shards = open_shards(chosen.reads)
+        reads = concatenated([shards.read(number, embeddings=False).reads for number in range(len(shards))])
+        records = Records(reads.sequences.labels, np.arange(len(reads)))
+        return reads, records, shards.alphabet, None if chosen.exact else lambda _: shards.embedder()
+    sequences = read_sequences(chosen.reads, chosen)
+    distinct = distinct_reads(sequences)
+    alphabet = alphabet_of(chosen)
+
+    def make(some: Sequences) -> ReadEmbedder:
+        return chosen_embedder(chosen, some) or ReadEmbedder.from_landmarks(some, alphabet=alphabet)
+
+    return distinct.reads, Records(sequences.labels, distinct.member_of), alphabet, None if chosen.exact else make
+
+
+def _clustered(
+    method: str, reads: Reads, limit: Limit, make: Callable[[Sequences], ReadEmbedder] | None, threads: int
+) -> Clusters:
+    from nwa_lightning.search.clusters import canonical_order, greedy_clusters
+    from nwa_lightning.search.linkage import MOST_LINKED, average_clusters, component_clusters
+
+    if method == "greedy":
+        return greedy_clusters(reads, limit, make, threads=threads)
+    # All pairs of fewer reads are compared in seconds.
+    embedder = None if make is None or len(reads) <= MOST_LINKED else make(reads.sequences.take(canonical_order(reads)))
+    function = component_clusters if method == "components" else average_clusters
+    return function(reads, limit, embedder, threads=threads)
+
+
+def _write(
+    chosen: argparse.Namespace, clusters: Clusters, records: Records, wide: NDArray[np.int64], alphabet: Alphabet
+) -> None:
+    from nwa_lightning.search import cluster_files
+    from nwa_lightning.search.formats import write_cluster_uc
+
+    if chosen.members is not None:
+        cluster_files.write_members(clusters, records, wide, Path(chosen.members))
+    if chosen.centroids is not None:
+        cluster_files.write_centroids(clusters, Path(chosen.centroids), alphabet)
+    if chosen.uc is not None:
+        write_cluster_uc(cluster_files.members(clusters, alphabet), Path(chosen.uc))
+    if chosen.otutab is not None:
+        cluster_files.write_otu_table(clusters, records, Path(chosen.otutab))
+    if chosen.consensus is not None:
+        cluster_files.write_consensus(clusters, Path(chosen.consensus), alphabet)
+    print(f"written: {', '.join(str(getattr(chosen, name)) for name in _FILES if getattr(chosen, name) is not None)}")
+
+
+def _check(chosen: argparse.Namespace, clusters: Clusters, limit: Limit, threads: int) -> None:
+    """Say how complete the clusters are, where vectors chose what was compared."""
+    from nwa_lightning.search.cluster_report import missed_centroids
+    from nwa_lightning.search.clusters import MOST_COMPARED
+
+    if chosen.exact or chosen.method != "greedy" or len(clusters) <= MOST_COMPARED:
+        return
+    found = missed_centroids(clusters, limit, threads=threads)
+    print(
+        f"vectors chose which centroids were compared: of a sample of {found.sample:,} centroids, {found.missed:,} are within "
+        f"the limit of an earlier one"
+    )
+
+
+COMMAND = Command(
+    "cluster reads by exact edit distance; centroids, members, OTU table, consensus", _add_arguments, _run
+)

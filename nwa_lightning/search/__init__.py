@@ -1,0 +1,1 @@
+"""From reads to answers: embeddings on disk, nearest reads, clusters, distance matrices, trees and maps."""

@@ -1,0 +1,270 @@
+"""``nwa embed``: reads into Parquet shards of embeddings, by all devices and nodes of a Trainer."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from nwa_lightning.errors import InputError
+from nwa_lightning.landmarks.features import warn_of_foreign
+from nwa_lightning.progress import counted
+from nwa_lightning.search.embedder import ReadEmbedder
+from nwa_lightning.search.extra import optional
+from nwa_lightning.search.files import sha256
+from nwa_lightning.search.partition import Partition, describe_sources, read_part, read_partition, split_reads
+from nwa_lightning.search.shards import (
+    MANIFEST,
+    MODEL,
+    Manifest,
+    Shard,
+    count_rows,
+    open_shards,
+    write_manifest,
+    write_shard,
+)
+from nwa_lightning.sequences.alphabet import DNA, Alphabet
+from nwa_lightning.sequences.collection import Sequences
+
+#: Folder within the output for the parts of the reads, deleted at the end.
+_PARTS: Final = ".parts"
+
+#: Distinct reads that landmarks are fitted to, if there are as many.
+_FITTED: Final = 20_000
+
+
+def embed_shard(
+    part: Path, target: Path, embedder: ReadEmbedder, *, progress: Callable[[int], None] | None = None
+) -> None:
+    """Embed the reads of one part: from file to file, and the same bytes wherever it runs.
+
+    Args:
+        part: A part that ``split_reads`` wrote.
+        target: The shard to write.
+        embedder: The model.
+        progress: Called with the number of reads that are done.
+
+    Raises:
+        InputError: If a file cannot be read or written.
+    """
+    reads = read_part(part, embedder.alphabet)
+    embeddings = embedder.embed(reads.sequences, progress)
+    write_shard(target, Shard(reads, embeddings), embedder.alphabet, embedder.fingerprint)
+
+
+def embed_reads(
+    sources: Sequence[str],
+    folder: str | Path,
+    checkpoint: str | Path | ReadEmbedder | None = None,
+    *,
+    landmarks: int = 512,
+    alphabet: Alphabet = DNA,
+    on_invalid: str = "error",
+    trainer: Mapping[str, Any] | None = None,
+) -> None:
+    """Embed reads into a folder of shards; the same call continues an interrupted run.
+
+    Copies of a read are embedded once and counted. Every process of the Trainer embeds its own parts of the reads and writes
+    their shards, so memory depends on the size of a part, not on the number of reads.
+
+    Args:
+        sources: Files, or names of built-in or simulated sets.
+        folder: Where to write; created if missing. Several nodes need a folder that they share.
+        checkpoint: A checkpoint, the name of a pretrained model, or a model; None for landmarks without training.
+        landmarks: Number of landmarks, if there is no checkpoint; fewer if there are fewer distinct reads.
+        alphabet: Alphabet of the reads, if there is no checkpoint.
+        on_invalid: ``"error"`` or ``"drop"``, for reads with letters outside the alphabet.
+        trainer: Arguments of the Lightning Trainer, such as ``devices``, ``num_nodes``, ``strategy`` and ``precision``.
+
+    Raises:
+        InputError: If the reads or the model cannot be used, the folder holds other embeddings, or cannot be written.
+    """
+    optional("pyarrow")
+    folder = Path(folder)
+    data = _Parts(sources, folder, checkpoint, landmarks, alphabet, on_invalid)
+    if data.complete():
+        print(f"{folder}: complete already; delete the folder to embed again")
+        return
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    run = Trainer(**{**quiet, "max_epochs": 1, **(trainer or {})})
+    started = time.perf_counter()
+    run.predict(_Embedding(data), datamodule=data, return_predictions=False)
+    run.strategy.barrier()
+    if run.is_global_zero:
+        manifest = data.finish()
+        seconds = time.perf_counter() - started
+        print(
+            f"written: {manifest.reads:,} reads, {manifest.distinct:,} of them distinct, to {len(manifest.shards)} shards in "
+            f"{folder}; {seconds:.1f} s, {manifest.reads / seconds:,.0f} reads/s"
+        )
+    run.strategy.barrier()
+
+
+class _Parts(LightningDataModule):
+    """Numbers of the parts that are still to do; the first process splits the reads before."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        folder: Path,
+        checkpoint: str | Path | ReadEmbedder | None,
+        landmarks: int,
+        alphabet: Alphabet,
+        on_invalid: str,
+    ) -> None:
+        super().__init__()
+        self.prepare_data_per_node = False
+        self.sources = list(sources)
+        self.folder = folder
+        self.parts = folder / _PARTS
+        self.landmarks = landmarks
+        self.on_invalid = on_invalid
+        self.given: ReadEmbedder | None = None
+        if isinstance(checkpoint, ReadEmbedder):
+            self.given = checkpoint
+        elif checkpoint is not None:
+            self.given = ReadEmbedder.from_checkpoint(checkpoint)
+        self.alphabet = alphabet if self.given is None else self.given.alphabet
+        self.settings = [f"landmarks {landmarks}" if self.given is None else self.given.fingerprint]
+
+    def complete(self) -> bool:
+        """Whether every shard is there and undamaged; damaged ones are deleted, to be made again.
+
+        Raises:
+            InputError: If the folder holds embeddings of other reads or of another model.
+        """
+        if not (self.folder / MANIFEST).exists():
+            return False
+        shards = open_shards(self.folder)
+        found, wanted = shards.manifest.source, describe_sources(self.sources)
+        if found != wanted:
+            raise InputError(
+                f"{self.folder}: expected embeddings of {', '.join(wanted)}, found those of {', '.join(found)}; name another "
+                f"folder, or add reads to this one: nwa index {self.folder} --add {' '.join(self.sources)}"
+            )
+        if self.given is not None and shards.manifest.model != self.given.fingerprint:
+            raise InputError(
+                f"{self.folder}: expected embeddings by this model, found those of another; name another folder for this model"
+            )
+        good = True
+        for number, record in enumerate(shards.manifest.shards):
+            if sha256(shards.path(number)) != record["sha256"]:
+                shards.path(number).unlink(missing_ok=True)
+                good = False
+        return good
+
+    def prepare_data(self) -> None:
+        """Split the reads, and save the model beside them."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {self.folder}: {error.strerror}; name a folder that can be written") from None
+        known = read_partition(self.parts)
+        if known is not None and known.settings[3:] != self.settings:
+            raise InputError(
+                f"{self.folder}: expected an unfinished run with this model, found one with another; delete the folder, or name "
+                f"another"
+            )
+        longest = None if self.given is None else self.given.max_length
+        partition = split_reads(
+            self.sources,
+            self.parts,
+            alphabet=self.alphabet,
+            max_length=longest,
+            on_invalid=self.on_invalid,
+            settings=self.settings,
+        )
+        if partition.dropped:
+            print(f"left out: {partition.dropped:,} reads with letters outside {self.alphabet.letters}")
+        if not (self.folder / MODEL).exists():
+            embedder = self.given if self.given is not None else self._fitted(partition)
+            embedder.save(self.folder / MODEL)
+
+    def _fitted(self, partition: Partition) -> ReadEmbedder:
+        """Landmarks from the first parts, each of which is a random sample; long enough for the longest read."""
+        longest, strings = 0, list[str]()
+        for number in range(partition.parts):
+            reads = read_part(partition.path(self.parts, number), self.alphabet)
+            longest = max(longest, reads.sequences.max_length)
+            left = _FITTED - len(strings)
+            strings += reads.sequences.take(np.arange(max(0, min(len(reads), left)))).to_strings(self.alphabet)
+        sample = Sequences.from_strings(strings, self.alphabet)
+        return ReadEmbedder.from_landmarks(sample, self.landmarks, alphabet=self.alphabet, max_length=longest)
+
+    def setup(self, stage: str) -> None:
+        """Every process loads the saved model and finds what is left to do."""
+        self.embedder = ReadEmbedder.from_checkpoint(self.folder / MODEL)
+        partition = read_partition(self.parts)
+        if partition is None:
+            raise InputError(
+                f"{self.parts}: expected the parts of the first process, found none; name a folder that all nodes share"
+            )
+        self.partition = partition
+        self.left = [number for number in range(partition.parts) if not self.shard(number).exists()]
+
+    def shard(self, number: int) -> Path:
+        """Path of a shard."""
+        return self.folder / f"{number:05d}.parquet"
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Numbers of the parts; Lightning gives each process its own."""
+        return DataLoader(self.left, batch_size=None)  # type: ignore[arg-type]
+
+    def finish(self) -> Manifest:
+        """Write the manifest and delete the parts."""
+        shards: list[dict[str, Any]] = []
+        for number in range(self.partition.parts):
+            path = self.shard(number)
+            rows = count_rows(path, self.embedder.fingerprint)
+            shards.append({"file": path.name, "rows": rows, "sha256": sha256(path)})
+        manifest = Manifest(
+            self.embedder.fingerprint,
+            self.embedder.dim,
+            self.alphabet.name,
+            self.partition.source,
+            self.partition.reads,
+            sum(record["rows"] for record in shards),
+            shards,
+        )
+        write_manifest(self.folder, manifest)
+        shutil.rmtree(self.parts, ignore_errors=True)
+        return manifest
+
+
+class _Embedding(LightningModule):
+    """Embeds one part in a step."""
+
+    def __init__(self, data: _Parts) -> None:
+        super().__init__()
+        self.data = data
+
+    def on_predict_start(self) -> None:
+        """Take the model, so that Lightning's device is its own."""
+        self.embedder = self.data.embedder
+        self.embedder.model.to(self.device)
+        first = self.data.partition.path(self.data.parts, 0)
+        if self.trainer.is_global_zero:
+            warn_of_foreign(self.embedder.model, read_part(first, self.data.alphabet).sequences)
+
+    def predict_step(self, number: Any, batch_idx: int) -> Tensor:
+        """Embed a part and write its shard."""
+        part = self.data.partition.path(self.data.parts, int(number))
+        rows = sum(1 for _ in part.open("rb"))
+        total, done = len(self.data.left), batch_idx * self.trainer.world_size
+        what = f"part {done + 1} of {total}"
+        with counted(what, rows, worth=self.trainer.is_global_zero, unit="reads") as progress:
+            embed_shard(part, self.data.shard(int(number)), self.embedder, progress=progress)
+        return torch.empty(0)  # Lightning warns about None

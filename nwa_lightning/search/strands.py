@@ -1,0 +1,44 @@
+"""The other strand of nucleic acids."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nwa_lightning.errors import InputError
+from nwa_lightning.sequences.alphabet import DNA, PADDING, Alphabet
+from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.packed import Packed
+
+#: Complements of the letters of DNA and of the ambiguity codes (IUPAC, doi 10.1093/nar/13.9.3021).
+_COMPLEMENT: Final = dict(zip("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN", strict=True))
+
+
+def complement_table(alphabet: Alphabet) -> bytes:
+    """For ``bytes.translate``: the code of the complement of every code.
+
+    Raises:
+        InputError: If the letters have no complements.
+    """
+    thymine = "T" if "T" in alphabet.letters else "U"
+    table = bytearray([PADDING]) * 256
+    for letter in alphabet.letters:
+        other = _COMPLEMENT.get("T" if letter == "U" else letter)
+        if other is None or not set(alphabet.letters) <= set("ACGTURYSWKMBDHVN"):
+            raise InputError(f"both strands: expected DNA or RNA, found {alphabet.name}, which has no second strand")
+        code = alphabet.codes[ord(letter)]
+        table[code] = alphabet.codes[ord(thymine if other == "T" else other)]
+    return bytes(table)
+
+
+def reverse_complement(sequences: Sequences, alphabet: Alphabet = DNA) -> Sequences:
+    """The sequences as read on the other strand; same names.
+
+    Args:
+        sequences: Sequences of the alphabet.
+        alphabet: Their alphabet.
+
+    Raises:
+        InputError: If the letters have no complements.
+    """
+    table = complement_table(alphabet)
+    return Sequences(Packed.of(row.translate(table)[::-1] for row in sequences.bases), sequences.labels)
