@@ -17,11 +17,10 @@ from nwa_lightning.cli.reads_options import (
     add_model_arguments,
     add_threads,
     alphabet_of,
-    check_model_arguments,
-    chosen_embedder,
     is_folder,
     read_sequences,
     threads_of,
+    trained_embedder,
 )
 from nwa_lightning.errors import InputError
 
@@ -68,7 +67,6 @@ def _run(chosen: argparse.Namespace) -> None:
     from nwa_lightning.search.cluster_report import diameters
     from nwa_lightning.search.limits import Limit
 
-    check_model_arguments(chosen)
     limit = Limit(chosen.maxdist, chosen.identity)
     limit.check()
     if chosen.identity is None and chosen.maxdist is None:
@@ -104,12 +102,13 @@ def _read(
         reads = concatenated([shards.read(number, embeddings=False).reads for number in range(len(shards))])
         records = Records(reads.sequences.labels, np.arange(len(reads)))
         return reads, records, shards.alphabet, None if chosen.exact else lambda _: shards.embedder()
-    sequences = read_sequences(chosen.reads, chosen)
+    trained = trained_embedder(chosen)
+    alphabet = alphabet_of(chosen) if trained is None else trained.alphabet
+    sequences = read_sequences(chosen.reads, chosen, alphabet)
     distinct = distinct_reads(sequences)
-    alphabet = alphabet_of(chosen)
 
     def make(some: Sequences) -> ReadEmbedder:
-        return chosen_embedder(chosen, some) or ReadEmbedder.from_landmarks(some, alphabet=alphabet)
+        return trained or ReadEmbedder.from_landmarks(some, chosen.landmarks or 512, alphabet=alphabet)
 
     return distinct.reads, Records(sequences.labels, distinct.member_of), alphabet, None if chosen.exact else make
 

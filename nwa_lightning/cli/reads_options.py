@@ -104,6 +104,18 @@ def check_model_arguments(chosen: argparse.Namespace) -> None:
         raise InputError(f"--landmarks: expected at least 1, found {chosen.landmarks}; give a larger number")
 
 
+def trained_embedder(chosen: argparse.Namespace) -> ReadEmbedder | None:
+    """The model of ``--ckpt_path``; None if there is none.
+
+    Raises:
+        InputError: If it cannot be used, or there are landmarks too.
+    """
+    from nwa_lightning.search.embedder import ReadEmbedder
+
+    check_model_arguments(chosen)
+    return None if chosen.ckpt_path is None else ReadEmbedder.from_checkpoint(chosen.ckpt_path)
+
+
 def chosen_embedder(chosen: argparse.Namespace, sequences: Sequences) -> ReadEmbedder | None:
     """The model that was asked for; None if there is none.
 
@@ -116,12 +128,10 @@ def chosen_embedder(chosen: argparse.Namespace, sequences: Sequences) -> ReadEmb
     """
     from nwa_lightning.search.embedder import ReadEmbedder
 
-    check_model_arguments(chosen)
-    if chosen.ckpt_path is not None:
-        return ReadEmbedder.from_checkpoint(chosen.ckpt_path)
-    if chosen.landmarks is not None:
-        return ReadEmbedder.from_landmarks(sequences, chosen.landmarks, alphabet=alphabet_of(chosen))
-    return None
+    trained = trained_embedder(chosen)
+    if trained is not None or chosen.landmarks is None:
+        return trained
+    return ReadEmbedder.from_landmarks(sequences, chosen.landmarks, alphabet=alphabet_of(chosen))
 
 
 def is_folder(source: str) -> bool:

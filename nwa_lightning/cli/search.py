@@ -17,6 +17,7 @@ from nwa_lightning.cli.reads_options import (
     is_folder,
     read_sequences,
     threads_of,
+    trained_embedder,
 )
 from nwa_lightning.errors import InputError
 
@@ -100,8 +101,10 @@ def _index(chosen: argparse.Namespace) -> Index:
                 f"--ckpt_path, --landmarks: expected none for {chosen.targets}, which has its own model; leave them out"
             )
         return Index.load(chosen.targets)
-    targets = read_sequences(chosen.targets, chosen)
-    return Index.build(targets, chosen_embedder(chosen, targets), alphabet=alphabet_of(chosen))
+    trained = trained_embedder(chosen)
+    alphabet = alphabet_of(chosen) if trained is None else trained.alphabet
+    targets = read_sequences(chosen.targets, chosen, alphabet)
+    return Index.build(targets, trained or chosen_embedder(chosen, targets), alphabet=alphabet)
 
 
 def _outputs(chosen: argparse.Namespace) -> list[Output]:

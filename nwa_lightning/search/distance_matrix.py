@@ -239,15 +239,19 @@ def check_names(names: list[str], file: object, *, unique: bool = True, spaces: 
     """
     seen: set[str] = set()
     for number, name in enumerate(names, start=1):
-        problem = ""
         if unique and name in seen:
-            problem = f"expected names that differ, found {excerpt(name)} twice; rename a read, or leave it out"
-        elif not name or any(letter in "\t\r\n" for letter in name):
-            problem = f"expected a name without tabs and line ends, found {name!a}; rename the read"
-        elif not spaces and any(letter.isspace() for letter in name):
-            problem = f"expected a name without white space, found {excerpt(name)}; rename the read, or write .tsv"
-        if problem:
-            raise InputError(f"{file}: record {number}: {problem}")
+            raise InputError(
+                f"{file}: record {number}: expected names that differ, found {excerpt(name)} twice; rename it, or leave it out"
+            )
+        if not name or any(letter in "\t\r\n" for letter in name):
+            raise InputError(
+                f"{file}: record {number}: expected a name without tabs and line ends, found {name!a}; rename the read"
+            )
+        if not spaces and any(letter.isspace() for letter in name):
+            raise InputError(
+                f"{file}: record {number}: expected a name without white space, found {excerpt(name)}; rename the read, or "
+                f"write .tsv"
+            )
         seen.add(name)
 
 

@@ -1,10 +1,11 @@
-"""``nwa embed``: reads into Parquet shards of embeddings, by all devices and nodes of a Trainer."""
+"""``nwa embed``: reads into Parquet shards of embeddings, by all devices and nodes of a Trainer, or by another executor."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.features import warn_of_foreign
 from nwa_lightning.progress import counted
 from nwa_lightning.search.embedder import ReadEmbedder
+from nwa_lightning.search.executors import Executor
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import sha256
 from nwa_lightning.search.partition import Partition, describe_sources, read_part, read_partition, split_reads
@@ -42,22 +44,36 @@ _FITTED: Final = 20_000
 
 
 def embed_shard(
-    part: Path, target: Path, embedder: ReadEmbedder, *, progress: Callable[[int], None] | None = None
+    part: Path,
+    target: Path,
+    model: Path,
+    *,
+    device: str | torch.device = "cpu",
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Embed the reads of one part: from file to file, and the same bytes wherever it runs.
 
     Args:
         part: A part that ``split_reads`` wrote.
         target: The shard to write.
-        embedder: The model.
+        model: Checkpoint of the model; a process that embeds many parts loads it once.
+        device: Where the model runs.
         progress: Called with the number of reads that are done.
 
     Raises:
         InputError: If a file cannot be read or written.
     """
+    embedder = _load_once(model, sha256(model))
+    embedder.model.to(device)
     reads = read_part(part, embedder.alphabet)
     embeddings = embedder.embed(reads.sequences, progress)
     write_shard(target, Shard(reads, embeddings), embedder.alphabet, embedder.fingerprint)
+
+
+@lru_cache(maxsize=1)
+def _load_once(model: Path, checksum: str) -> ReadEmbedder:
+    """The model of a checkpoint; another content is another model."""
+    return ReadEmbedder.from_checkpoint(model)
 
 
 def embed_reads(
@@ -69,11 +85,12 @@ def embed_reads(
     alphabet: Alphabet = DNA,
     on_invalid: str = "error",
     trainer: Mapping[str, Any] | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Embed reads into a folder of shards; the same call continues an interrupted run.
 
     Copies of a read are embedded once and counted. Every process of the Trainer embeds its own parts of the reads and writes
-    their shards, so memory depends on the size of a part, not on the number of reads.
+    their shards, so memory depends on the size of a part, not on the number of reads. An executor writes the same bytes.
 
     Args:
         sources: Files, or names of built-in or simulated sets.
@@ -83,6 +100,7 @@ def embed_reads(
         alphabet: Alphabet of the reads, if there is no checkpoint.
         on_invalid: ``"error"`` or ``"drop"``, for reads with letters outside the alphabet.
         trainer: Arguments of the Lightning Trainer, such as ``devices``, ``num_nodes``, ``strategy`` and ``precision``.
+        executor: Runs ``embed_shard`` for every part, on CPUs, in place of the Trainer.
 
     Raises:
         InputError: If the reads or the model cannot be used, the folder holds other embeddings, or cannot be written.
@@ -93,24 +111,29 @@ def embed_reads(
     if data.complete():
         print(f"{folder}: complete already; delete the folder to embed again")
         return
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    run = Trainer(**{**quiet, "max_epochs": 1, **(trainer or {})})
     started = time.perf_counter()
+    if executor is not None:
+        data.prepare_data()
+        data.setup("predict")
+        warn_of_foreign(data.embedder.model, data.first_reads())
+        executor(embed_shard, [data.job(number) for number in data.left], "embedding")
+        _report(data.finish(), folder, started)
+        return
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    run = Trainer(**{**quiet, "max_epochs": 1, **(trainer or {})})
     run.predict(_Embedding(data), datamodule=data, return_predictions=False)
     run.strategy.barrier()
     if run.is_global_zero:
-        manifest = data.finish()
-        seconds = time.perf_counter() - started
-        print(
-            f"written: {manifest.reads:,} reads, {manifest.distinct:,} of them distinct, to {len(manifest.shards)} shards in "
-            f"{folder}; {seconds:.1f} s, {manifest.reads / seconds:,.0f} reads/s"
-        )
+        _report(data.finish(), folder, started)
     run.strategy.barrier()
+
+
+def _report(manifest: Manifest, folder: Path, started: float) -> None:
+    seconds = time.perf_counter() - started
+    print(
+        f"written: {manifest.reads:,} reads, {manifest.distinct:,} of them distinct, to {len(manifest.shards)} shards in "
+        f"{folder}; {seconds:.1f} s, {manifest.reads / seconds:,.0f} reads/s"
+    )
 
 
 class _Parts(LightningDataModule):
@@ -219,6 +242,18 @@ class _Parts(LightningDataModule):
         """Path of a shard."""
         return self.folder / f"{number:05d}.parquet"
 
+    def first_reads(self) -> Sequences:
+        """The reads of the first part, a sample of all."""
+        return read_part(self.partition.path(self.parts, 0), self.alphabet).sequences
+
+    def job(self, number: int) -> dict[str, Any]:
+        """Arguments of ``embed_shard`` for a part."""
+        return {
+            "part": self.partition.path(self.parts, number),
+            "target": self.shard(number),
+            "model": self.folder / MODEL,
+        }
+
     def predict_dataloader(self) -> DataLoader[Any]:
         """Numbers of the parts; Lightning gives each process its own."""
         return DataLoader(self.left, batch_size=None)  # type: ignore[arg-type]
@@ -252,19 +287,16 @@ class _Embedding(LightningModule):
         self.data = data
 
     def on_predict_start(self) -> None:
-        """Take the model, so that Lightning's device is its own."""
-        self.embedder = self.data.embedder
-        self.embedder.model.to(self.device)
-        first = self.data.partition.path(self.data.parts, 0)
+        """Say whether the reads are like those that the model was trained on."""
         if self.trainer.is_global_zero:
-            warn_of_foreign(self.embedder.model, read_part(first, self.data.alphabet).sequences)
+            warn_of_foreign(self.data.embedder.model, self.data.first_reads())
 
     def predict_step(self, number: Any, batch_idx: int) -> Tensor:
         """Embed a part and write its shard."""
-        part = self.data.partition.path(self.data.parts, int(number))
-        rows = sum(1 for _ in part.open("rb"))
+        job = self.data.job(int(number))
+        rows = sum(1 for _ in job["part"].open("rb"))
         total, done = len(self.data.left), batch_idx * self.trainer.world_size
         what = f"part {done + 1} of {total}"
         with counted(what, rows, worth=self.trainer.is_global_zero, unit="reads") as progress:
-            embed_shard(part, self.data.shard(int(number)), self.embedder, progress=progress)
+            embed_shard(**job, device=self.device, progress=progress)
         return torch.empty(0)  # Lightning warns about None

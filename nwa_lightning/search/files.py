@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,9 +39,11 @@ def replaced(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         reason = error.strerror or one_line(error)
         raise InputError(
-            f"{path}: expected a folder that can be written, with enough space, found: {reason}; free some space and run it "
-            f"again, it goes on where it stopped"
+            f"{path}: expected a folder that can be written, with enough space, found: {reason}; free some space, or name "
+            f"another folder, and run it again"
         ) from None
+    finally:
+        with suppress(OSError):  # such as no folder
+            part.unlink()

@@ -17,6 +17,7 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.parts import one_line
 from nwa_lightning.progress import track
 from nwa_lightning.search.embedder import ReadEmbedder
+from nwa_lightning.search.executors import Executor, run_here
 from nwa_lightning.search.files import replaced, sha256
 from nwa_lightning.search.reads import Reads, concatenated
 from nwa_lightning.search.shards import (
@@ -118,14 +119,21 @@ def prepare_index(shards: Shards, kind: Kind | None = None, *, rebuild: bool = F
             part.write_text(json.dumps({"model": manifest.model, "kind": known, "rows": manifest.distinct}))
     if not (folder / TRAINED).exists():
         wanted = wanted_sample(known, manifest.distinct)
-        write_index(trained(known, _sample(shards, wanted), manifest.distinct), folder / TRAINED)
+        write_index(trained(known, sample_vectors(shards, wanted), manifest.distinct), folder / TRAINED)
     jobs = [ShardJob(shards.path(number), folder / TRAINED, _file(folder, number)) for number in range(len(shards))]
     done = {record["file"]: record for record in (_read_json(folder / LIST) or {}).get("files", [])}
-    return [job for number, job in enumerate(jobs) if not _up_to_date(job, done, manifest.shards[number])]
+    left = [job for number, job in enumerate(jobs) if not _up_to_date(job, done, manifest.shards[number])]
+    for job in left:
+        job.target.unlink(missing_ok=True)  # an executor leaves out what exists
+    return left
 
 
-def _sample(shards: Shards, wanted: int) -> NDArray[np.float32]:
-    """Vectors of the first shards: each is a random part of the reads."""
+def sample_vectors(shards: Shards, wanted: int) -> NDArray[np.float32]:
+    """The first vectors, at most ``(wanted, m)``: each shard is a random part of the reads.
+
+    Raises:
+        InputError: If a shard cannot be read.
+    """
     found = np.empty((0, shards.manifest.dim), dtype=np.float32)
     for number in range(len(shards)):
         if len(found) < wanted:
@@ -156,6 +164,22 @@ def read_folder(folder: Path) -> Folder:
         InputError: If a file is missing or damaged, or the index is older than the shards.
     """
     shards = open_shards(folder)
+    content = read_list(shards)
+    vectors = read_checked(folder, TRAINED, content["trained"])
+    parts = []
+    for number, record in enumerate(track(content["files"], "loading", worth=len(shards) > 10)):
+        merge(vectors, read_checked(folder, record["file"], record["sha256"]))
+        parts.append(shards.read(number, embeddings=False).reads)
+    return Folder(concatenated(parts), shards.embedder(), vectors, read_deleted(folder))
+
+
+def read_list(shards: Shards) -> dict[str, Any]:
+    """The list of the files of an index: ``files`` in the order of the shards, each with its name and checksum.
+
+    Raises:
+        InputError: If there is no index, or it is older than the shards.
+    """
+    folder = shards.folder
     content = _read_json(folder / FOLDER / LIST)
     if content is None:
         raise InputError(f"{folder}: expected an index, found only embeddings; make one: nwa index {folder}")
@@ -164,12 +188,7 @@ def read_folder(folder: Path) -> Folder:
         raise InputError(
             f"{folder}: expected an index of these shards, found one of others; bring it up to date: nwa index {folder}"
         )
-    vectors = _checked_index(folder, TRAINED, content["trained"])
-    parts = []
-    for number, record in enumerate(track(content["files"], "loading", worth=len(shards) > 10)):
-        merge(vectors, _checked_index(folder, record["file"], record["sha256"]))
-        parts.append(shards.read(number, embeddings=False).reads)
-    return Folder(concatenated(parts), shards.embedder(), vectors, read_deleted(folder))
+    return content
 
 
 def write_folder(folder: Path, reads: Reads, embedder: ReadEmbedder) -> None:
@@ -198,8 +217,16 @@ def write_folder(folder: Path, reads: Reads, embedder: ReadEmbedder) -> None:
     index_here(open_shards(folder))
 
 
-def index_here(shards: Shards, kind: Kind | None = None, *, rebuild: bool = False) -> int:
-    """Index all shards that are not indexed yet, in this process.
+def index_here(
+    shards: Shards, kind: Kind | None = None, *, rebuild: bool = False, executor: Executor = run_here
+) -> int:
+    """Index all shards that are not indexed yet.
+
+    Args:
+        shards: The shards.
+        kind: As in ``prepare_index``.
+        rebuild: As in ``prepare_index``.
+        executor: Runs ``build_shard`` for every shard; by default in this process.
 
     Returns:
         Number of shards that were indexed.
@@ -208,8 +235,8 @@ def index_here(shards: Shards, kind: Kind | None = None, *, rebuild: bool = Fals
         InputError: As ``prepare_index``.
     """
     jobs = prepare_index(shards, kind, rebuild=rebuild)
-    for job in track(jobs, "indexing", worth=len(jobs) > 1):
-        build_shard(*job, alphabet=shards.manifest.alphabet, model=shards.manifest.model)
+    shared = {"alphabet": shards.manifest.alphabet, "model": shards.manifest.model}
+    executor(build_shard, [{**job._asdict(), **shared} for job in jobs], "indexing")
     finish_index(shards)
     return len(jobs)
 
@@ -232,7 +259,12 @@ def write_deleted(folder: Path, rows: NDArray[np.int64]) -> None:
         np.save(file, rows)
 
 
-def _checked_index(folder: Path, name: str, checksum: str) -> Any:
+def read_checked(folder: Path, name: str, checksum: str) -> Any:
+    """A FAISS index from a file of the list.
+
+    Raises:
+        InputError: If it is missing or damaged.
+    """
     path = folder / FOLDER / name
     if sha256(path) != checksum:
         raise InputError(

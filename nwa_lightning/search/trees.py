@@ -17,7 +17,7 @@ from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced
 
 #: The methods, with the fewest reads that each needs, and bytes per pair of reads (each pair counts twice).
-METHODS: Final = {"nj": (3, 8.0), "gme": (3, 8.0), "upgma": (2, 9.0)}
+METHODS: Final = {"nj": (3, 8), "gme": (3, 8), "upgma": (2, 9)}
 
 #: Names that need no quotes in Newick.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9.|/+-]+")
@@ -73,12 +73,12 @@ def check_tree(names: list[str], method: str) -> None:
             do not fit in the memory.
     """
     if method not in METHODS:
-        raise InputError(f"--method: expected one of {', '.join(METHODS)}, found {method}")
+        raise InputError(f"--method: expected one of {', '.join(METHODS)}, found {method}; name one of them")
     fewest, each = METHODS[method]
     if len(names) < fewest:
         raise InputError(f"reads: expected at least {fewest} for a tree by {method}, found {len(names)}; add reads")
     check_names(names, "reads")
-    needed, there = int(each * len(names) ** 2), _memory()
+    needed, there = each * len(names) ** 2, _memory()
     if there is not None and needed > there:
         raise InputError(
             f"reads: expected a number whose distances fit in the memory of {there:,} bytes, found {len(names):,} reads, which "

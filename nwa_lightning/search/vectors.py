@@ -123,7 +123,7 @@ def nearest_vectors(
     """
     faiss = optional("faiss")
     out = np.full((len(vectors), count), -1, dtype=np.int64)
-    if not index.ntotal or not len(vectors):
+    if not index.ntotal or not out.size:  # FAISS refuses to look for nothing
         return out
     options: dict[str, Any] = {}
     if deleted is not None and len(deleted):

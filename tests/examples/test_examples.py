@@ -40,6 +40,18 @@ def test_an_existing_model_by_inheritance_and_by_the_callback(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_from_reads_to_answers(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "answers.py"), "--reads", "500"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    search, clusters, tree = done.stdout.strip().splitlines()[-3:]
+    having, found = (int(word) for word in search.split() if word.isdigit() and word != "100" and word != "90")
+    assert 20 < found <= having < 100
+    assert 100 < int(clusters.split(" clusters")[0].split()[-1]) < 500
+    assert tree.endswith(";")
+    assert tree.count(",") == 7
+
+
 def test_the_cold_start(tmp_path):
     command = [sys.executable, str(EXAMPLES / "benchmarks" / "cold_start.py"), "--steps", "100", "--validate"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
