@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwa_lightning.cli.command import Command
+from nwa_lightning.cli.embed import add_executor, chosen_executor
 from nwa_lightning.cli.reads_options import (
     READS,
     add_model_arguments,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nwa_lightning.search.cluster_files import Records
     from nwa_lightning.search.clusters import Clusters
     from nwa_lightning.search.embedder import ReadEmbedder
+    from nwa_lightning.search.executors import Executor
     from nwa_lightning.search.limits import Limit
     from nwa_lightning.search.reads import Reads
     from nwa_lightning.sequences.alphabet import Alphabet
@@ -61,6 +63,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         files.add_argument(f"--{name}", metavar="FILE", help=text)
     add_model_arguments(parser, "default: 512 landmarks, as soon as there are too many clusters to compare all")
     add_threads(parser)
+    add_executor(parser, "memory", "shards", "ray")
 
 
 def _run(chosen: argparse.Namespace) -> None:
@@ -74,6 +77,10 @@ def _run(chosen: argparse.Namespace) -> None:
     if all(getattr(chosen, name) is None for name in _FILES):
         raise InputError(f"nwa cluster: expected an output file, found none; give one of --{', --'.join(_FILES)}")
     threads = threads_of(chosen)
+    with chosen_executor(chosen) as executor:
+        if chosen.executor != "memory":
+            _by_shards(chosen, limit, executor)
+            return
     reads, records, alphabet, embedder = _read(chosen)
     started = time.perf_counter()
     clusters = _clustered(chosen.method, reads, limit, embedder, threads)
@@ -86,6 +93,31 @@ def _run(chosen: argparse.Namespace) -> None:
         f"largest distance within a cluster {max(wide.max(initial=0), 0)} edits; {seconds:.1f} s"
     )
     _check(chosen, clusters, limit, threads)
+
+
+def _by_shards(chosen: argparse.Namespace, limit: Limit, executor: Executor) -> None:
+    from nwa_lightning.search.cluster_by_shards import cluster_by_shards
+
+    where = f"--executor {chosen.executor}"
+    if not is_folder(chosen.reads):
+        raise InputError(f"{where}: expected a folder of `nwa embed`, found {chosen.reads}; embed these reads first")
+    others = [name for name in _FILES if name not in ("members", "centroids") and getattr(chosen, name) is not None]
+    if chosen.method != "greedy" or others:
+        other = f"--{others[0]}" if others else f"--method {chosen.method}"
+        raise InputError(
+            f"{where}: expected --method greedy, --members and --centroids alone, found {other}; leave it out"
+        )
+    started = time.perf_counter()
+    members, centroids = (None if name is None else Path(name) for name in (chosen.members, chosen.centroids))
+    found = cluster_by_shards(
+        chosen.reads, limit, members=members, centroids=centroids, exact=chosen.exact, executor=executor
+    )
+    seconds = time.perf_counter() - started
+    print(f"written: {', '.join(str(path) for path in (members, centroids) if path is not None)}")
+    print(
+        f"{found.reads:,} reads, {found.distinct:,} of them distinct: {len(found.sizes):,} clusters, "
+        f"{(found.sizes == 1).sum():,} of one read; {found.joined:,} clusters joined one of another cell; {seconds:.1f} s"
+    )
 
 
 def _read(

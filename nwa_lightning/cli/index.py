@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nwa_lightning.cli.command import Command
+from nwa_lightning.cli.embed import add_executor, chosen_executor
 from nwa_lightning.cli.reads_options import READS
 
 
@@ -26,6 +27,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="kind of index; ivf8 takes a quarter of the memory (default: by size)",
     )
     parser.add_argument("--rebuild", action="store_true", help="make the index anew")
+    add_executor(parser, "shards", "ray")
 
 
 def _run(chosen: argparse.Namespace) -> None:
@@ -33,10 +35,11 @@ def _run(chosen: argparse.Namespace) -> None:
     from nwa_lightning.search.index_files import index_here
     from nwa_lightning.search.shards import open_shards
 
-    if chosen.add:
-        add_reads(chosen.folder, chosen.add)
-    shards = open_shards(chosen.folder)
-    new = index_here(shards, chosen.kind, rebuild=chosen.rebuild)
+    with chosen_executor(chosen) as executor:
+        if chosen.add:
+            add_reads(chosen.folder, chosen.add)
+        shards = open_shards(chosen.folder)
+        new = index_here(shards, chosen.kind, rebuild=chosen.rebuild, executor=executor)
     if chosen.delete:
         delete_reads(chosen.folder, chosen.delete)
     print(f"indexed: {shards.manifest.distinct:,} reads in {len(shards)} shards, {new} of them now, in {chosen.folder}")

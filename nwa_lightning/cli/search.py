@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nwa_lightning.cli.command import Command
+from nwa_lightning.cli.embed import add_executor, chosen_executor
 from nwa_lightning.cli.reads_options import (
     READS,
     add_model_arguments,
@@ -22,6 +24,8 @@ from nwa_lightning.cli.reads_options import (
 from nwa_lightning.errors import InputError
 
 if TYPE_CHECKING:
+    from nwa_lightning.search.executors import Executor
+    from nwa_lightning.search.format_rows import QueryHits
     from nwa_lightning.search.formats import Output
     from nwa_lightning.search.index import Found, Index
 
@@ -61,50 +65,92 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--parquet", metavar="FILE", help="Parquet: query, target, edits, identity, strand")
     add_model_arguments(parser, "for targets that are no folder; default: none, exact distances alone")
     add_threads(parser)
+    add_executor(parser, "memory", "shards", "ray")
 
 
 def _run(chosen: argparse.Namespace) -> None:
-    from nwa_lightning.search.format_rows import hit_rows
     from nwa_lightning.search.formats import write_hits
 
     outputs = _outputs(chosen)
     threads = threads_of(chosen)
+    with chosen_executor(chosen) as executor:
+        done = _in_memory(chosen, threads) if chosen.executor == "memory" else _by_shards(chosen, executor)
+    if outputs:
+        write_hits(done.rows, outputs)
+        print(f"written: {', '.join(str(output.path) for output in outputs)}")
+        print(_summary(done, chosen))
+    else:
+        _print(done.rows)
+
+
+class _Done(NamedTuple):
+    """A search: what was found, as numbers and as rows to write, among how many reads, for how many queries, in what time."""
+
+    found: Found
+    rows: Iterator[QueryHits]
+    reads: int
+    queries: int
+    seconds: float
+
+
+def _in_memory(chosen: argparse.Namespace, threads: int) -> _Done:
+    from nwa_lightning.search.format_rows import hit_rows
+
     index = _index(chosen)
     queries = read_sequences(chosen.queries, chosen, index.alphabet)
     started = time.perf_counter()
-    found = index.search(
-        queries,
-        chosen.hits,
-        maxdist=chosen.maxdist,
-        identity=chosen.identity,
-        recall=chosen.recall,
-        exact=chosen.exact,
-        both_strands=chosen.strand == "both",
-        threads=threads,
-    )
+    found = index.search(queries, chosen.hits, **_options(chosen), threads=threads)
     seconds = time.perf_counter() - started
     rows = hit_rows(found.hits, queries, index.reads.sequences, index.alphabet)
-    if outputs:
-        write_hits(rows, outputs)
-        print(f"written: {', '.join(str(output.path) for output in outputs)}")
-        print(_summary(found, len(queries), len(index.reads), seconds, chosen.recall))
-    else:
-        _print(rows)
+    return _Done(found, rows, len(index.reads), len(queries), seconds)
+
+
+def _by_shards(chosen: argparse.Namespace, executor: Executor) -> _Done:
+    from nwa_lightning.search.search_shards import search_by_shards
+    from nwa_lightning.search.shard_jobs import shard_hit_rows
+    from nwa_lightning.search.shards import open_shards
+
+    if not is_folder(chosen.targets):
+        raise InputError(
+            f"--executor {chosen.executor}: expected a folder of `nwa embed`, found {chosen.targets}; embed these reads first"
+        )
+    _check_no_model(chosen)
+    shards = open_shards(chosen.targets)
+    queries = read_sequences(chosen.queries, chosen, shards.alphabet)
+    started = time.perf_counter()
+    found = search_by_shards(chosen.targets, queries, chosen.hits, **_options(chosen), executor=executor)
+    seconds = time.perf_counter() - started
+    rows = shard_hit_rows(shards, found.hits, queries)
+    return _Done(found, rows, shards.manifest.distinct, len(queries), seconds)
+
+
+def _options(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "maxdist": chosen.maxdist,
+        "identity": chosen.identity,
+        "recall": chosen.recall,
+        "exact": chosen.exact,
+        "both_strands": chosen.strand == "both",
+    }
 
 
 def _index(chosen: argparse.Namespace) -> Index:
     from nwa_lightning.search.index import Index
 
     if is_folder(chosen.targets):
-        if chosen.ckpt_path is not None or chosen.landmarks is not None:
-            raise InputError(
-                f"--ckpt_path, --landmarks: expected none for {chosen.targets}, which has its own model; leave them out"
-            )
+        _check_no_model(chosen)
         return Index.load(chosen.targets)
     trained = trained_embedder(chosen)
     alphabet = alphabet_of(chosen) if trained is None else trained.alphabet
     targets = read_sequences(chosen.targets, chosen, alphabet)
     return Index.build(targets, trained or chosen_embedder(chosen, targets), alphabet=alphabet)
+
+
+def _check_no_model(chosen: argparse.Namespace) -> None:
+    if chosen.ckpt_path is not None or chosen.landmarks is not None:
+        raise InputError(
+            f"--ckpt_path, --landmarks: expected none for {chosen.targets}, which has its own model; leave them out"
+        )
 
 
 def _outputs(chosen: argparse.Namespace) -> list[Output]:
@@ -123,25 +169,30 @@ def _outputs(chosen: argparse.Namespace) -> list[Output]:
     return [*outputs, ParquetOutput(Path(chosen.parquet))] if chosen.parquet is not None else outputs
 
 
-def _print(rows: object) -> None:
+def _print(rows: Iterator[QueryHits]) -> None:
     from nwa_lightning.search.format_lines import userout_lines
 
     lines = userout_lines(_PRINTED)
-    for row in rows:  # type: ignore[attr-defined]
+    for row in rows:
         print(lines(row), end="")
 
 
-def _summary(found: Found, queries: int, reads: int, seconds: float, wanted: float) -> str:
-    having = len(set(found.hits.query.tolist()))
-    line = f"{having:,} of {queries:,} queries have a hit among {reads:,} reads; {seconds:.1f} s"
-    if found.recall is None:
+def _summary(done: _Done, chosen: argparse.Namespace) -> str:
+    having = len(set(done.found.hits.query.tolist()))
+    line = f"{having:,} of {done.queries:,} queries have a hit among {done.reads:,} reads; {done.seconds:.1f} s"
+    measured = done.found.recall
+    if measured is None:
         return f"{line}; all pairs compared"
-    measured = found.recall
+    each = "query" if chosen.executor == "memory" else "query and shard"
     line += (
-        f"; {measured.effort.candidates} candidates per query: on a sample of {measured.sample:,} queries, they contain the "
+        f"; {measured.effort.candidates} candidates per {each}: on a sample of {measured.sample:,} queries, they contain the "
         f"nearest read of {measured.fraction:.1%}"
     )
-    return line if measured.fraction >= wanted else f"{line}, fewer than the {wanted:.1%} asked for; use --exact"
+    return (
+        line
+        if measured.fraction >= chosen.recall
+        else f"{line}, fewer than the {chosen.recall:.1%} asked for; use --exact"
+    )
 
 
 COMMAND = Command("find the nearest reads of every query, by embeddings and exact edit distance", _add_arguments, _run)

@@ -14,7 +14,8 @@ import numpy as np
 from nwa_lightning.errors import InputError
 from nwa_lightning.search.embed import embed_reads
 from nwa_lightning.search.index_files import read_deleted, write_deleted
-from nwa_lightning.search.shards import open_shards, write_manifest
+from nwa_lightning.search.partition import describe_sources
+from nwa_lightning.search.shards import MANIFEST, Shards, open_shards, write_manifest
 
 #: Folder within the folder, for embeddings that are not finished.
 _ADDING: Final = ".adding"
@@ -34,6 +35,11 @@ def add_reads(folder: str | Path, sources: Sequence[str]) -> None:
     """
     shards = open_shards(folder)
     adding = shards.folder / _ADDING
+    if _added_before(shards, adding):
+        done = open_shards(adding).manifest.source == describe_sources(sources)
+        shutil.rmtree(adding, ignore_errors=True)
+        if done:
+            return
     embed_reads(sources, adding, shards.embedder(), alphabet=shards.alphabet)
     new = open_shards(adding).manifest
     records = []
@@ -43,7 +49,7 @@ def add_reads(folder: str | Path, sources: Sequence[str]) -> None:
             os.replace(adding / record["file"], shards.folder / name)
         except OSError as error:
             raise InputError(f"{shards.folder / name}: {error.strerror}; run the command again") from None
-        records.append({**record, "file": name})
+        records.append({**record, "file": name, "added": True})
     known = shards.manifest
     write_manifest(
         shards.folder,
@@ -56,6 +62,14 @@ def add_reads(folder: str | Path, sources: Sequence[str]) -> None:
         ),
     )
     shutil.rmtree(adding, ignore_errors=True)
+
+
+def _added_before(shards: Shards, adding: Path) -> bool:
+    """Whether an interrupted call listed all of its shards, and only left the folder behind."""
+    if not (adding / MANIFEST).exists():
+        return False
+    new = [record["sha256"] for record in open_shards(adding).manifest.shards]
+    return [record["sha256"] for record in shards.manifest.shards][-len(new) :] == new
 
 
 def delete_reads(folder: str | Path, names: str | Path) -> int:

@@ -18,12 +18,12 @@ from nwa_lightning.search.files import replaced
 from nwa_lightning.search.format_rows import Hit, Member
 from nwa_lightning.search.reads import name_and_size
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
+from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
 #: The sample of a read in its name, as vsearch finds it; without one, the letters that the name begins with.
 _SAMPLE: Final = re.compile(r"(?:\A|;)(?:sample|barcodelabel)=([^;]+)")
 _BEGINNING: Final = re.compile(r"\A\w*", re.ASCII)
-
 
 #: Cells of an OTU table that fits into memory.
 _MOST_CELLS: Final = 100_000_000
@@ -49,7 +49,7 @@ def write_centroids(clusters: Clusters, path: Path, alphabet: Alphabet = DNA) ->
     """
     chosen = clusters.reads.sequences.take(clusters.centroids)
     with replaced(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        for name, letters, size in zip(chosen.names, chosen.to_strings(alphabet), clusters.sizes.tolist(), strict=True):
+        for name, letters, size in zip(_names(chosen), chosen.to_strings(alphabet), clusters.sizes.tolist(), strict=True):
             file.write(f">{name};size={size}\n{letters}\n")
 
 
@@ -59,11 +59,13 @@ def write_consensus(clusters: Clusters, path: Path, alphabet: Alphabet = DNA) ->
     Raises:
         InputError: If the file cannot be written.
     """
-    names = clusters.reads.sequences.take(clusters.centroids).names
+    names = _names(clusters.reads.sequences.take(clusters.centroids))
     sizes = clusters.sizes.tolist()
     with replaced(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         for number, rows in enumerate(track(list(_rows_of(clusters)), "consensus", worth=len(clusters) > 500)):
-            reads = clusters.reads.take(rows)
+            some = clusters.reads.take(rows)
+            # Commonest first, then in an order that depends on the reads alone: the result may depend on it.
+            reads = some.take(np.lexsort((some.sequences.hashes, -some.sizes)))
             found = consensus(reads.sequences.to_strings(alphabet), reads.sizes.tolist())
             file.write(f">{names[number]};size={sizes[number]}\n{found}\n")
 
@@ -77,14 +79,14 @@ def write_members(clusters: Clusters, records: Records, diameters: NDArray[np.in
     Raises:
         InputError: If the file cannot be written.
     """
-    names = clusters.reads.sequences.take(clusters.centroids).names
+    names = _names(clusters.reads.sequences.take(clusters.centroids))
     sizes = clusters.sizes.tolist()
     wide = ["" if value < 0 else str(value) for value in diameters.tolist()]
     cluster, edits = clusters.cluster[records.row].tolist(), clusters.edits[records.row].tolist()
     with replaced(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write("read\tcluster\tcentroid\tedits\tsize\tdiameter\n")
         for label, number, far in zip(records.labels, cluster, edits, strict=True):
-            name = name_and_size(label)[0].decode()
+            name = _cell(name_and_size(label)[0].decode())
             file.write(f"{name}\t{number}\t{names[number]}\t{far}\t{sizes[number]}\t{wide[number]}\n")
 
 
@@ -102,7 +104,7 @@ def write_otu_table(clusters: Clusters, records: Records, path: Path) -> None:
     for label in records.labels:
         name, size = label.decode(), name_and_size(label)[1]
         found = _SAMPLE.search(name)
-        sample = found[1] if found else _BEGINNING.findall(name)[0]
+        sample = _cell(found[1] if found else _BEGINNING.findall(name)[0])
         places.append(samples.setdefault(sample, len(samples)))
         sizes.append(size)
     if len(samples) * len(clusters) > _MOST_CELLS:
@@ -115,7 +117,7 @@ def write_otu_table(clusters: Clusters, records: Records, path: Path) -> None:
     columns = counts[:, [samples[sample] for sample in order]].tolist()
     with replaced(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write("\t".join(["#OTU ID", *order]) + "\n")
-        for name, row in zip(clusters.reads.sequences.take(clusters.centroids).names, columns, strict=True):
+        for name, row in zip(_names(clusters.reads.sequences.take(clusters.centroids)), columns, strict=True):
             file.write("\t".join([name, *map(str, row)]) + "\n")
 
 
@@ -126,7 +128,7 @@ def members(clusters: Clusters, alphabet: Alphabet = DNA) -> Iterator[Member]:
         centroid = int(clusters.centroids[number])
         ordered = [centroid, *(row for row in rows.tolist() if row != centroid)]
         some = reads.take(np.array(ordered))
-        letters, names = some.sequences.to_strings(alphabet), some.sequences.names
+        letters, names = some.sequences.to_strings(alphabet), _names(some.sequences)
         for place, row in enumerate(ordered):
             hit = None
             if place:
@@ -134,6 +136,16 @@ def members(clusters: Clusters, alphabet: Alphabet = DNA) -> Iterator[Member]:
             yield Member(number, names[place], len(letters[place]), int(some.sizes[place]), hit)
 
 
+def _names(sequences: Sequences) -> list[str]:
+    return [_cell(name) for name in sequences.names]
+
+
+def _cell(name: str) -> str:
+    """A name without tabs and line ends, which a table may have; `nwa embed` writes it in the same way."""
+    return b" ".join(name.encode().split()).decode()
+
+
 def _rows_of(clusters: Clusters) -> list[NDArray[np.int64]]:
     order = np.argsort(clusters.cluster, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(clusters.cluster, minlength=len(clusters)))[:-1])
+    parts = np.split(order, np.cumsum(np.bincount(clusters.cluster, minlength=len(clusters)))[:-1])
+    return parts[: len(clusters)]  # without clusters there is one part, which is empty

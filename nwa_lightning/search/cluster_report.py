@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.progress import track
 from nwa_lightning.search.clusters import Clusters
-from nwa_lightning.search.exact import exact_hits
 from nwa_lightning.search.limits import Limit
 
 #: The most distinct reads of a cluster whose pairs are all compared, a few seconds of work.
@@ -19,6 +18,7 @@ MOST_COMPARED: Final = 20_000
 #: Centroids that are compared with all others: as many as fit into this many pairs, and no more than these.
 _PAIRS: Final = 50_000_000
 _SAMPLE: Final = 500
+_BLOCK: Final = 4096
 
 
 class Split(NamedTuple):
@@ -57,7 +57,11 @@ def missed_centroids(clusters: Clusters, limit: Limit, *, threads: int = 1) -> S
     centroids = clusters.reads.sequences.take(clusters.centroids)
     count = min(len(centroids), _SAMPLE, max(1, _PAIRS // max(1, len(centroids))))
     rows = np.sort(np.random.default_rng(0).permutation(len(centroids))[:count])
-    # A centroid is its own nearest one; the second hit tells whether another is within the limit.
-    hits = exact_hits(centroids.take(rows), centroids, most=2, limit=limit, threads=threads)
-    others = hits.take(hits.target < rows[hits.query])
-    return Split(len(np.unique(others.query)), count)
+    letters = take_flat(centroids.bases.flat, centroids.bases.starts, centroids.lengths, threads=threads)
+    missed = np.zeros(count, dtype=bool)
+    for start in range(0, len(centroids), _BLOCK):
+        columns = np.arange(start, min(start + _BLOCK, len(centroids)))
+        limits = limit.most_edits(centroids.lengths[rows, None], centroids.lengths[None, columns])
+        table = letters.block(rows, columns, cutoff=int(limits.max(initial=0)), threads=threads)
+        missed |= ((table <= limits) & (columns < rows[:, None])).any(axis=1)
+    return Split(int(missed.sum()), count)

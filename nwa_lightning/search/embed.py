@@ -22,7 +22,7 @@ from nwa_lightning.search.embedder import ReadEmbedder
 from nwa_lightning.search.executors import Executor
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import sha256
-from nwa_lightning.search.partition import Partition, describe_sources, read_part, read_partition, split_reads
+from nwa_lightning.search.partition import DONE, Partition, describe_sources, read_part, read_partition, split_reads
 from nwa_lightning.search.shards import (
     MANIFEST,
     MODEL,
@@ -182,12 +182,15 @@ class _Parts(LightningDataModule):
             raise InputError(
                 f"{self.folder}: expected embeddings by this model, found those of another; name another folder for this model"
             )
-        good = True
-        for number, record in enumerate(shards.manifest.shards):
-            if sha256(shards.path(number)) != record["sha256"]:
-                shards.path(number).unlink(missing_ok=True)
-                good = False
-        return good
+        damaged = [number for number in range(len(shards)) if not shards.good(number)]
+        if damaged and any("added" in record for record in shards.manifest.shards):
+            raise InputError(
+                f"{self.folder}: expected undamaged shards, for reads were added to them, which cannot be told apart now, found "
+                f"{len(damaged)} damaged or missing; embed all reads again, into another folder"
+            )
+        for number in damaged:
+            shards.path(number).unlink(missing_ok=True)
+        return not damaged
 
     def prepare_data(self) -> None:
         """Split the reads, and save the model beside them."""
@@ -195,12 +198,6 @@ class _Parts(LightningDataModule):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--out {self.folder}: {error.strerror}; name a folder that can be written") from None
-        known = read_partition(self.parts)
-        if known is not None and known.settings[3:] != self.settings:
-            raise InputError(
-                f"{self.folder}: expected an unfinished run with this model, found one with another; delete the folder, or name "
-                f"another"
-            )
         longest = None if self.given is None else self.given.max_length
         partition = split_reads(
             self.sources,
@@ -213,8 +210,7 @@ class _Parts(LightningDataModule):
         if partition.dropped:
             print(f"left out: {partition.dropped:,} reads with letters outside {self.alphabet.letters}")
         if not (self.folder / MODEL).exists():
-            embedder = self.given if self.given is not None else self._fitted(partition)
-            embedder.save(self.folder / MODEL)
+            (self.given or self._fitted(partition)).save(self.folder / MODEL)
 
     def _fitted(self, partition: Partition) -> ReadEmbedder:
         """Landmarks from the first parts, each of which is a random sample; long enough for the longest read."""
@@ -248,15 +244,14 @@ class _Parts(LightningDataModule):
 
     def job(self, number: int) -> dict[str, Any]:
         """Arguments of ``embed_shard`` for a part."""
-        return {
-            "part": self.partition.path(self.parts, number),
-            "target": self.shard(number),
-            "model": self.folder / MODEL,
-        }
+        part = self.partition.path(self.parts, number)
+        return {"part": part, "target": self.shard(number), "model": self.folder / MODEL}
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Numbers of the parts; Lightning gives each process its own."""
-        return DataLoader(self.left, batch_size=None)  # type: ignore[arg-type]
+        """Numbers of the parts; Lightning gives each process its own, and needs at least one for each: -1 is nothing to do."""
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        numbers = [*self.left, *[-1] * (processes - len(self.left))]
+        return DataLoader(numbers, batch_size=None)  # type: ignore[arg-type]
 
     def finish(self) -> Manifest:
         """Write the manifest and delete the parts."""
@@ -275,6 +270,7 @@ class _Parts(LightningDataModule):
             shards,
         )
         write_manifest(self.folder, manifest)
+        (self.parts / DONE).unlink(missing_ok=True)  # first, so that parts of which some are deleted are not used again
         shutil.rmtree(self.parts, ignore_errors=True)
         return manifest
 
@@ -293,10 +289,12 @@ class _Embedding(LightningModule):
 
     def predict_step(self, number: Any, batch_idx: int) -> Tensor:
         """Embed a part and write its shard."""
+        if number < 0:
+            return torch.empty(0)  # Lightning warns about None
         job = self.data.job(int(number))
-        rows = sum(1 for _ in job["part"].open("rb"))
+        rows = job["part"].read_bytes().count(b"\n")
         total, done = len(self.data.left), batch_idx * self.trainer.world_size
         what = f"part {done + 1} of {total}"
         with counted(what, rows, worth=self.trainer.is_global_zero, unit="reads") as progress:
             embed_shard(**job, device=self.device, progress=progress)
-        return torch.empty(0)  # Lightning warns about None
+        return torch.empty(0)

@@ -27,6 +27,7 @@ from nwa_lightning.models.distances import EmbeddingDistance
 from nwa_lightning.models.edit_distance import EditDistanceModel
 from nwa_lightning.models.pretrained import PRETRAINED, load_pretrained
 from nwa_lightning.parts import build_part, import_class, one_line
+from nwa_lightning.search.files import replaced
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 
@@ -119,10 +120,13 @@ class ReadEmbedder:
             InputError: If a number is too small.
         """
         distinct = sequences.unique()
-        encoder = LandmarkMDS(
-            max_length or sequences.max_length, dim, vocabulary=alphabet.size, count=min(count, len(distinct))
-        )
-        return cls(encoder.fit(distinct), alphabet=alphabet)
+        count = min(count, len(distinct))
+        encoder = LandmarkMDS(max_length or sequences.max_length, dim, vocabulary=alphabet.size, count=count)
+        if count > 1:
+            encoder.fit(distinct)
+        else:
+            encoder.landmarks.draw(distinct)  # one landmark has no layout: all vectors are 0
+        return cls(encoder, alphabet=alphabet)
 
     @property
     def distance(self) -> EmbeddingDistance | None:
@@ -219,9 +223,11 @@ class ReadEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the class and the weights of the model: equal for models that embed alike."""
+        """SHA-256 of the class, the encoder's arguments and the weights of the model: equal for models that embed alike."""
         state = self.model.state_dict()
-        digest = hashlib.sha256(json.dumps([_class_path(self.model), self.max_length, self.alphabet.name]).encode())
+        spec = getattr(getattr(self.model, "encoder", self.model), "spec", None)  # some arguments leave no trace in weights
+        known = [_class_path(self.model), spec, self.max_length, self.alphabet.name]
+        digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
         for name in sorted(state):
             digest.update(name.encode())
             digest.update(_bytes_of(state[name]))
@@ -249,14 +255,10 @@ class ReadEmbedder:
                 }
             },
         }
-        part = path.with_name(f"{path.name}.part")
-        try:
-            content = io.BytesIO()  # in a file, the archive would hold the file's name
-            torch.save(record, content)
+        content = io.BytesIO()  # in a file, the archive would hold the file's name
+        torch.save(record, content)
+        with replaced(path) as part:
             part.write_bytes(content.getvalue())
-            part.replace(path)
-        except OSError as error:
-            raise InputError(f"{path}: expected space for the model, found: {one_line(error)}; free some") from None
 
 
 def _load_model(saved: dict[str, Any], trained: str | None, path: Path) -> nn.Module:
@@ -267,11 +269,11 @@ def _load_model(saved: dict[str, Any], trained: str | None, path: Path) -> nn.Mo
             f"the model in Python: ReadEmbedder(model)"
         )
     found: Any = import_class(str(class_path), path)
-    if issubclass(found, Encoder):
-        encoder = build_part({"class_path": class_path, "init_args": saved["hyper_parameters"]}, Encoder, path)
-        encoder.load_state_dict(saved["state_dict"])
-        return encoder
     try:
+        if issubclass(found, Encoder):
+            encoder = build_part({"class_path": class_path, "init_args": saved["hyper_parameters"]}, Encoder, path)
+            encoder.load_state_dict(saved["state_dict"])
+            return encoder
         return found.load_from_checkpoint(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
     except (TypeError, RuntimeError, AttributeError) as error:
         raise InputError(

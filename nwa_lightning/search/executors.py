@@ -8,6 +8,7 @@ Distributed Framework for Emerging AI Applications", doi 10.48550/arXiv.1712.058
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ Job = Mapping[str, Any]
 
 #: Bytes of Ray's object store on this machine, near the least that Ray accepts: jobs exchange files, not objects.
 _OBJECT_STORE: Final = 80 << 20
+
+#: Seconds in which a cluster has to answer.
+_PATIENCE: Final = 10
 
 
 class Executor(Protocol):
@@ -65,7 +69,7 @@ class RayExecutor:
     Paths must lead to storage that all nodes share, and the package must be installed on all of them, in the same version.
 
     Args:
-        address: Address of a cluster, such as ``auto`` on one of its nodes or ``ray://head:10001``; None starts Ray on this
+        address: Address of a cluster, such as ``auto`` on one of its nodes, or ``10.0.0.1:6379``; None starts Ray on this
             machine and stops it at the end of the block. If Ray is running in this process already, that one is used.
         workers: Jobs that run at a time; None for as many as there are CPUs. On a cluster, one CPU is left free, for that of
             the process that waits.
@@ -97,6 +101,7 @@ class RayExecutor:
             count = (self.workers or max(1, _processors() // self.cpus)) * self.cpus
             options |= {"num_cpus": count, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
         try:
+            _knock(self.address)
             self._ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise InputError(
@@ -147,9 +152,16 @@ class RayExecutor:
             )
         if message is not None:
             for job in left:
-                self._ray.cancel(job, force=True)
+                self._ray.cancel(job)
             raise InputError(message)
         return list(left)
+
+
+def _knock(address: str | None) -> None:
+    """Ray itself needs minutes to find out that nothing answers."""
+    host, _, port = (address or "").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), _PATIENCE).close()
 
 
 def _run(function: Callable[..., None], job: Job, threads: int, folder: str) -> str | None:

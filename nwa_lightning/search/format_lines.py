@@ -100,6 +100,7 @@ def userout_lines(userfields: str) -> Lines:
     fields = [_field(name) for name in userfields.split("+")]
 
     def lines(found: QueryHits) -> str:
+        """The chosen fields of every hit, a line each."""
         return "".join("\t".join([field(hit) for field in fields]) + "\n" for hit in found.hits)
 
     return lines

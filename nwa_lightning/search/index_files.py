@@ -109,19 +109,23 @@ def prepare_index(shards: Shards, kind: Kind | None = None, *, rebuild: bool = F
     manifest = shards.manifest
     plan = _read_json(folder / PLAN)
     known = plan.get("kind") if plan and plan.get("model") == manifest.model else None
-    if rebuild or known is None or (kind is not None and kind != known):
-        for old in folder.glob("*.faiss"):
-            old.unlink()
-        (folder / LIST).unlink(missing_ok=True)
-        known = kind or suitable_kind(manifest.distinct)
-        with replaced(folder / PLAN) as part:
-            folder.mkdir(exist_ok=True)
-            part.write_text(json.dumps({"model": manifest.model, "kind": known, "rows": manifest.distinct}))
-    if not (folder / TRAINED).exists():
-        wanted = wanted_sample(known, manifest.distinct)
-        write_index(trained(known, sample_vectors(shards, wanted), manifest.distinct), folder / TRAINED)
+    listed = _read_json(folder / LIST) or {}
+    damaged = "trained" in listed and listed["trained"] != sha256(folder / TRAINED)
+    anew = rebuild or damaged or known is None or (kind is not None and kind != known)
+    if anew or not (folder / TRAINED).exists():
+        chosen = kind or (None if rebuild else known) or suitable_kind(manifest.distinct)
+        sample = sample_vectors(shards, wanted_sample(chosen, manifest.distinct))
+        empty = trained(chosen, sample, manifest.distinct)  # before anything is deleted, for this may fail
+        if anew:
+            listed = {}
+            for old in [*folder.glob("*.faiss"), folder / LIST]:
+                old.unlink(missing_ok=True)
+            with replaced(folder / PLAN) as part:
+                folder.mkdir(exist_ok=True)
+                part.write_text(json.dumps({"model": manifest.model, "kind": chosen, "rows": manifest.distinct}))
+        write_index(empty, folder / TRAINED)
     jobs = [ShardJob(shards.path(number), folder / TRAINED, _file(folder, number)) for number in range(len(shards))]
-    done = {record["file"]: record for record in (_read_json(folder / LIST) or {}).get("files", [])}
+    done = {record["file"]: record for record in listed.get("files", [])}
     left = [job for number, job in enumerate(jobs) if not _up_to_date(job, done, manifest.shards[number])]
     for job in left:
         job.target.unlink(missing_ok=True)  # an executor leaves out what exists
@@ -181,7 +185,7 @@ def read_list(shards: Shards) -> dict[str, Any]:
     """
     folder = shards.folder
     content = _read_json(folder / FOLDER / LIST)
-    if content is None:
+    if content is None or not {"trained", "files"} <= content.keys():
         raise InputError(f"{folder}: expected an index, found only embeddings; make one: nwa index {folder}")
     wanted = [record["sha256"] for record in shards.manifest.shards]
     if [record["shard"] for record in content["files"]] != wanted:
@@ -248,7 +252,10 @@ def read_deleted(folder: Path) -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     try:
         found: NDArray[np.int64] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        rows = open_shards(folder).manifest.distinct
+        if found.dtype != np.int64 or (found < 0).any() or (found >= rows).any():
+            raise ValueError("other numbers than those of rows")
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: expected rows of reads, found a damaged file ({one_line(error)})") from None
     return found
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwa_lightning.errors import InputError
-from nwa_lightning.progress import counted
+from nwa_lightning.progress import counted, track
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.vectors import filled, nearest_vectors, trained
 
@@ -29,8 +29,8 @@ _STEPS: Final = (250, 500)
 #: Steps between two updates of the progress bar.
 _SHOWN: Final = 10
 
-#: Vectors whose distances are computed at a time.
-_BLOCK: Final = 1024
+#: Vectors whose neighbours are searched for at a time.
+_BLOCK: Final = 2048
 
 
 def layout(
@@ -141,19 +141,16 @@ def _neighbours(
     """``(N, k)`` rows of the nearest other vectors, and their distances, in units of the mean distance."""
     total = len(vectors)
     centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    centred /= np.abs(centred).max()  # FAISS subtracts squares of 32 bits
-    scaled = centred.astype(np.float32)
+    scaled = (centred / np.abs(centred).max()).astype(np.float32)  # FAISS subtracts squares of 32 bits
     index = filled(trained("flat", scaled, total), scaled)
-    found = nearest_vectors(index, scaled, count + 1, threads=threads)
-    # The vector itself may not come first, or not at all, where rounding hides a small distance.
-    foreign = found != np.arange(total)[:, None]
-    foreign[foreign.all(axis=1), -1] = False
-    rows = found[foreign].reshape(total, count)
-    distances = np.empty((total, count))
-    for start in range(0, total, _BLOCK):
-        part = slice(start, start + _BLOCK)
-        apart = centred[rows[part]] - centred[part, None]
-        distances[part] = np.sqrt(np.einsum("nkm,nkm->nk", apart, apart))
+    rows, distances = np.empty((total, count), dtype=np.int64), np.empty((total, count))
+    for start in track(range(0, total, _BLOCK), "neighbours", worth=total > 10_000):
+        part = np.arange(start, min(start + _BLOCK, total))
+        found = nearest_vectors(index, scaled[part], count + 1, threads=threads)
+        # The vector itself may not come first, or not at all, where rounding hides a small distance.
+        others = found != part[:, None]
+        others[others.all(axis=1), -1] = False
+        rows[part] = found[others].reshape(-1, count)
+        distances[part] = np.linalg.norm(scaled[rows[part]] - scaled[part, None], axis=2)
     order = np.argsort(distances, axis=1, kind="stable")
-    rows, distances = (np.take_along_axis(values, order, axis=1) for values in (rows, distances))
-    return rows, distances / distances.mean()
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1) / distances.mean()

@@ -46,7 +46,7 @@ class Partition:
     """A finished split.
 
     Attributes:
-        source: Name and bytes of every file, as text.
+        source: Name, bytes and checksum of every file, as text.
         settings: What else decides the content: model, alphabet, what happens to reads that do not fit.
         reads: Reads in all parts, copies included.
         dropped: Reads with other letters that were left out.
@@ -65,13 +65,17 @@ class Partition:
 
 
 def describe_sources(sources: Sequence[str]) -> list[str]:
-    """Name and bytes of each file, to recognise it; the name alone for a set.
+    """Name, bytes and CRC-32 of each file, to recognise it wherever it is; the name alone for a simulated set.
 
     Raises:
-        InputError: If there is no such file or set.
+        InputError: If there is no such file or set, or it cannot be read.
     """
-    found = [find_source(source) for source in sources]
-    return [f"{Path(name).name} ({size} bytes)" if size else str(name) for name, size in found]
+    found = []
+    for source in sources:
+        path, size = find_source(source)
+        same = f" ({size} bytes, CRC-32 {_crc32(path):08x})" if isinstance(path, Path) else ""
+        found.append(f"{path.name if isinstance(path, Path) else path}{same}")
+    return found
 
 
 def split_reads(
@@ -83,7 +87,7 @@ def split_reads(
     on_invalid: str,
     settings: Iterable[str] = (),
 ) -> Partition:
-    """Write the reads of some files into parts; if that was done before, nothing is read again.
+    """Write the reads of some files into parts; if that was done before, the parts are used again.
 
     Args:
         sources: Files or names of sets, as ``load_sequences`` takes them.
@@ -91,18 +95,24 @@ def split_reads(
         alphabet: Alphabet of the reads.
         max_length: The most bases of a read; None for any.
         on_invalid: ``"error"`` or ``"drop"``, for reads with other letters.
-        settings: Whatever else must be the same for the parts to be used again.
+        settings: Whatever else must be the same to use the parts again.
 
     Returns:
         The finished split.
 
     Raises:
-        InputError: If a file cannot be read, holds a read that does not fit, or a part cannot be written.
+        InputError: If a file cannot be read, holds a read that does not fit, or a part cannot be written; or if the parts are
+            those of other files or settings.
     """
     source = describe_sources(sources)
     wanted = [alphabet.name, str(max_length), on_invalid, *settings]
     done = read_partition(folder)
-    if done is not None and done.source == source and done.settings == wanted:
+    if done is not None:
+        if (done.source, done.settings) != (source, wanted):
+            raise InputError(
+                f"{folder.parent}: expected an unfinished run with these reads, this model and these options, found one of "
+                f"{', '.join(done.source)}, which differs; delete the folder, or name another"
+            )
         return done
     shutil.rmtree(folder, ignore_errors=True)
     with replaced(folder / DONE) as written:
@@ -209,6 +219,19 @@ class _Splitter:
                 file.write(b"".join(those))
         self._names.clear()
         self._copies.clear()
+
+
+def _crc32(path: Path) -> int:
+    found = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                found = zlib.crc32(block, found)
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a file that can be read, found: {error.strerror}; check its name and permissions"
+        ) from None
+    return found
 
 
 def _path(folder: Path, number: int) -> Path:

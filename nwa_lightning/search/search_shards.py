@@ -74,7 +74,7 @@ def search_shard(
             part = job.ranked(sequences.take(rows), asked.embeddings[rows], effort)
             parts.append(replace(part, query=part.query + start))
         hits = _all(parts)
-    _write(target, query=hits.query, target=hits.target + first, edits=hits.edits)
+    _write(target, {"query": hits.query, "target": hits.target + first, "edits": hits.edits})
 
 
 def measure_shard(
@@ -113,7 +113,7 @@ def measure_shard(
         rows = left[hits.query]
         step[rows[hits.edits == edits[rows]]] = place
     having = np.flatnonzero(edits >= 0)
-    _write(target, query=having, edits=edits[having], step=step[having])
+    _write(target, {"query": having, "edits": edits[having], "step": step[having]})
 
 
 def search_by_shards(
@@ -275,5 +275,5 @@ def _all(parts: list[Hits]) -> Hits:
     return whole
 
 
-def _write(target: Path, **columns: NDArray[np.int64]) -> None:
+def _write(target: Path, columns: dict[str, NDArray[np.int64]]) -> None:
     write_table(optional("pyarrow").table(columns), target)

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +18,10 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.parts import one_line
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced
+from nwa_lightning.search.format_rows import QueryHits, hit_rows
 from nwa_lightning.search.hits import Hits
 from nwa_lightning.search.reads import Reads, concatenated
-from nwa_lightning.search.shards import Shards, open_shards
+from nwa_lightning.search.shards import Shards
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
@@ -90,11 +92,11 @@ def read_table(path: Path, columns: list[str] | None = None, filters: list[tuple
         ) from None
 
 
-def hit_targets(folder: str | Path, hits: Hits) -> tuple[NDArray[np.int64], Sequences]:
+def hit_targets(shards: Shards, hits: Hits) -> tuple[NDArray[np.int64], Sequences]:
     """The reads that were found, without all others.
 
     Args:
-        folder: Folder that was searched.
+        shards: The folder that was searched.
         hits: What was found.
 
     Returns:
@@ -103,7 +105,6 @@ def hit_targets(folder: str | Path, hits: Hits) -> tuple[NDArray[np.int64], Sequ
     Raises:
         InputError: If a shard cannot be read.
     """
-    shards = open_shards(folder)
     rows = np.unique(hits.target)
     first = first_rows(shards)
     parts = [Reads(Sequences(Packed.of([]), Packed.of([])), np.empty(0, dtype=np.int64))]
@@ -115,3 +116,20 @@ def hit_targets(folder: str | Path, hits: Hits) -> tuple[NDArray[np.int64], Sequ
             copies = Sequences(Packed.of(reads.sequences.bases), Packed.of(reads.sequences.labels))
             parts.append(Reads(copies, reads.sizes))
     return rows, concatenated(parts).sequences
+
+
+def shard_hit_rows(shards: Shards, hits: Hits, queries: Sequences) -> Iterator[QueryHits]:
+    """Every query with its hits, as ``hit_rows``, for a search of a folder; targets are numbered among all reads.
+
+    Args:
+        shards: The folder that was searched.
+        hits: What was found.
+        queries: The queries.
+
+    Raises:
+        InputError: If a shard cannot be read, or as ``hit_rows``.
+    """
+    rows, targets = hit_targets(shards, hits)
+    few = Hits(hits.query, np.searchsorted(rows, hits.target), hits.edits, hits.reverse)
+    for query in hit_rows(few, queries, targets, shards.alphabet):
+        yield query._replace(hits=[replace(hit, target_row=int(rows[hit.target_row])) for hit in query.hits])

@@ -46,7 +46,7 @@ class Manifest:
         source: The files of reads.
         reads: Number of reads, copies included.
         distinct: Number of distinct reads within the files, that is of rows.
-        shards: Name, rows and SHA-256 of every shard, in order.
+        shards: Name, rows and SHA-256 of every shard, in order, and whether it was added later.
         format: Version of the format.
     """
 
@@ -92,6 +92,10 @@ class Shards:
         """Path of a shard."""
         return self.folder / str(self.manifest.shards[number]["file"])
 
+    def good(self, number: int) -> bool:
+        """Whether a shard is there and undamaged."""
+        return sha256(self.path(number)) == self.manifest.shards[number]["sha256"]
+
     def read(self, number: int, *, embeddings: bool = True) -> Shard:
         """One shard, checked against its checksum.
 
@@ -102,9 +106,8 @@ class Shards:
         Raises:
             InputError: If it is missing, damaged, or of another model.
         """
-        record = self.manifest.shards[number]
         path = self.path(number)
-        if sha256(path) != record["sha256"]:
+        if not self.good(number):
             raise InputError(
                 f"{path}: expected the file that the manifest describes, found another or a damaged one (its SHA-256 differs); "
                 f"delete it and run `nwa embed` again, which makes only what is missing"
@@ -136,16 +139,34 @@ def open_shards(folder: str | Path) -> Shards:
         )
     try:
         found = json.loads(path.read_text())
-        manifest = Manifest(**found)
-    except (OSError, ValueError, TypeError) as error:
+        version = found["format"]
+        manifest = Manifest(**found) if version <= FORMAT else None
+        if manifest is not None:
+            _check_manifest(manifest)
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path}: expected the manifest of `nwa embed`, found a damaged or foreign file ({one_line(error)}); embed again"
         ) from None
-    if manifest.format > FORMAT:
+    if manifest is None:
         raise InputError(
-            f"{path}: expected format {FORMAT} or lower, found {manifest.format}; use a newer version of nwa-lightning"
+            f"{path}: expected format {FORMAT} or lower, found {version}; use a newer version of nwa-lightning"
         )
     return Shards(Path(folder), manifest)
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """Names and types of the values that are used.
+
+    Raises:
+        ValueError: If one is wrong.
+    """
+    kinds = {"model": str, "dim": int, "alphabet": str, "source": list, "reads": int, "distinct": int, "shards": list}
+    wrong = [name for name, kind in kinds.items() if not isinstance(getattr(manifest, name), kind)]
+    records = manifest.shards if isinstance(manifest.shards, list) else []
+    if not records or not all(isinstance(record, dict) and {"file", "sha256"} <= record.keys() for record in records):
+        wrong.append("shards")
+    if wrong or manifest.alphabet not in ALPHABETS:
+        raise ValueError(f"{(wrong or ['alphabet'])[0]} is missing or wrong")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
