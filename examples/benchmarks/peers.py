@@ -1,8 +1,14 @@
 """Other programs for search and clustering, with their seconds and memory: vsearch, MMseqs2, swarm and CD-HIT.
 
-Each function runs one program on a file of reads and returns its result, the wall seconds of the program and its peak memory.
-The program gets a copy of the reads that are named by number, so no name in the file can confuse it; the copy is not timed.
-The Debian packages ``vsearch``, ``mmseqs2``, ``swarm`` and ``cd-hit`` contain the programs.
+Each function runs one program on a file of reads. The program gets a copy of the reads that are named by number, so that no
+name in the file can confuse it; the copy is not timed. The Debian packages ``vsearch``, ``mmseqs2``, ``swarm`` and ``cd-hit``
+contain the programs. Defaults are the best settings that we found for nanopore reads with 6 % of errors. All functions take
+
+- files that ``load_sequences`` reads; queries need distinct names,
+- ``threads`` of the program, and ``identity``, the smallest of a hit or of a read and its cluster, from 0 to 1,
+- ``options`` of the program, which replace those of the function or add to them; None for one without a value,
+
+and raise ``InputError`` if a file cannot be read, or the program is not installed or fails.
 
 Sources: Rognes et al., 2016, doi 10.7717/peerj.2584 (vsearch); Steinegger & Söding, 2017, doi 10.1038/nbt.3988, and 2018, doi
 10.1038/s41467-018-04964-5 (MMseqs2); Mahé et al., 2022, doi 10.1093/bioinformatics/btab493 (swarm 3); Fu et al., 2012, doi
@@ -16,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -28,21 +34,29 @@ from nwa_lightning import InputError, Sequences, load_sequences
 from nwa_lightning.sequences.alphabet import DNA
 from nwa_lightning.sequences.packed import Packed
 
+Options = Mapping[str, object]
+
 #: Debian package of each program.
 PACKAGES: Final = {"vsearch": "vsearch", "mmseqs": "mmseqs2", "swarm": "swarm", "cd-hit-est": "cd-hit"}
 
-#: Alignment scores of ``vsearch_search(effort="careful")``: close to unit costs, and no masking, so that the best hit has the
-#: smallest edit distance.
-_CAREFUL: Final = (
-    *("--maxaccepts", "32", "--maxrejects", "256", "--iddef", "1", "--qmask", "none", "--dbmask", "none"),
-    *("--match", "2", "--mismatch", "-2", "--gapopen", "2", "--gapext", "2"),
-)
+#: Scores of vsearch whose best alignment has almost the fewest edits, and the identity over all columns. A gap has to cost
+#: something to open: without that, vsearch 2.22 finds fewer of the nearest targets.
+UNIT_COSTS: Final[Options] = {"--match": 2, "--mismatch": -2, "--gapopen": 2, "--gapext": 2, "--iddef": 1}
 
-#: Options of vsearch for each effort; its own defaults are one accepted and 32 rejected targets per query.
-EFFORTS: Final[dict[str, tuple[str, ...]]] = {
-    "default": (),
-    "careful": _CAREFUL,
-    "exhaustive": ("--maxaccepts", "0", "--maxrejects", "0"),
+#: Options of vsearch for each effort of a search.
+EFFORTS: Final[dict[str, Options]] = {
+    "default": {},
+    "careful": {"--maxaccepts": 64, "--maxrejects": 256, "--qmask": "none", "--dbmask": "none", **UNIT_COSTS},
+    "exhaustive": {"--maxaccepts": 0, "--maxrejects": 0, "--qmask": "none", "--dbmask": "none", **UNIT_COSTS},
+}
+
+#: Options of vsearch that also cluster reads with 15 % of errors, with an identity of 0.65.
+MANY_ERRORS: Final[Options] = {"--wordlength": 6, "--minwordmatches": 6}
+
+#: Options of MMseqs2 for clusters of noisy reads: many short words per read, cheap gaps, and connected components.
+_NOISY_READS: Final[Options] = {
+    **{"-k": 9, "--spaced-kmer-mode": 0, "--kmer-per-seq": 100},
+    **{"--gap-open": 3, "--gap-extend": 2, "--cluster-mode": 1},
 }
 
 #: The word length that the guide of CD-HIT recommends from each identity on.
@@ -60,13 +74,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - start
 
 
 class Found(NamedTuple):
-    """The result of a search.
-
-    Attributes:
-        nearest: Name of the best target for the name of each query that has a hit.
-        seconds: Wall time of the program.
-        peak_mb: Peak memory of the program, in MB.
-    """
+    """Name of the best target for the name of each query with a hit; wall seconds and peak MB of the program, as in ``run``."""
 
     nearest: dict[str, str]
     seconds: float
@@ -74,13 +82,9 @@ class Found(NamedTuple):
 
 
 class Clustering(NamedTuple):
-    """The result of a clustering.
+    """Clusters of N reads; wall seconds and peak MB of the program, as in ``run``.
 
-    Attributes:
-        labels: ``(N,)`` number of the cluster of each read, in the order of the file. A read that the program left out has a
-            cluster of its own.
-        seconds: Wall time of the program.
-        peak_mb: Peak memory of the program, in MB.
+    ``labels`` are ``(N,)`` numbers of clusters, in the order of the file. A read that the program left out has its own.
     """
 
     labels: NDArray[np.int64]
@@ -88,25 +92,18 @@ class Clustering(NamedTuple):
     peak_mb: float
 
 
-def run(command: Sequence[str | Path]) -> tuple[float, float]:
-    """Run a program to its end.
+def run(command: Sequence[object]) -> tuple[float, float]:
+    """Wall seconds and peak memory of a program, given with its arguments.
 
-    Args:
-        command: The program and its arguments.
-
-    Returns:
-        Wall seconds, and the peak resident memory in MB (10^6 bytes) of the largest process among the program and all that it
-        started. No result is below about 10 MB, the memory of the small process that starts the program.
-
-    Raises:
-        InputError: If the program is not installed, or fails.
+    The memory, in MB (10^6 bytes), is the resident memory of the largest process among the program and all that it started. No
+    result is below about 10 MB, the memory of the small process that starts the program.
     """
     program = str(command[0])
     if shutil.which(program) is None:
         package = PACKAGES.get(program, program)
         raise InputError(f"{program}: expected this program, found none; install the Debian package {package}")
     launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *map(str, command)]
-    done = subprocess.run(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+    done = subprocess.run(launch, capture_output=True, text=True, errors="replace")
     status, seconds, peak = json.loads(done.stdout) if done.returncode == 0 else (done.returncode, 0.0, 0)
     if status != 0:
         said = " ".join(done.stderr.split())[-300:] or "no message"
@@ -121,29 +118,19 @@ def vsearch_search(
     threads: int,
     effort: Literal["default", "careful", "exhaustive"] = "default",
     identity: float = 0.5,
-    options: Sequence[str] = (),
+    options: Options | None = None,
 ) -> Found:
     """The best global alignment of each query (``vsearch --usearch_global``).
 
-    Args:
-        queries: File of queries, with distinct names.
-        targets: File of targets.
-        threads: Threads of the program.
-        effort: ``"default"`` stops at the first target that is similar enough, ``"careful"`` aligns up to 32 similar ones with
-            almost unit costs, and ``"exhaustive"`` aligns all targets.
-        identity: The smallest identity of a hit, from 0 to 1.
-        options: Further options of the program.
-
-    Raises:
-        InputError: If a file cannot be read, or the program is not installed or fails.
+    The effort ``"default"`` is that of the program, which takes the first target that is similar enough. ``"careful"`` aligns up
+    to 64 of them, and ``"exhaustive"`` all, both with almost unit costs.
     """
     with _numbered(queries, targets) as (folder, (asked, known)):
-        hits = folder / "hits"
-        files = ["--usearch_global", folder / "0.fasta", "--db", folder / "1.fasta", "--userout", hits]
-        plain = ["--userfields", "query+target", "--maxhits", "1", "--minseqlength", "1", "--quiet"]
-        chosen = ["--id", str(identity), "--threads", str(threads), *EFFORTS[effort], *options]
-        cost = run(["vsearch", *files, *plain, *chosen])
-        return Found(_nearest(_rows(hits), asked, known), *cost)
+        files = {"--usearch_global": folder / "0.fasta", "--db": folder / "1.fasta", "--userout": folder / "hits"}
+        shape = {"--userfields": "query+target", "--maxhits": 1, "--minseqlength": 1, "--quiet": None}
+        chosen = {"--threads": threads, "--id": identity, **EFFORTS[effort], **(options or {})}
+        cost = run(["vsearch", *_flat({**files, **shape, **chosen})])
+        return Found(_nearest(_rows(folder / "hits"), asked, known), *cost)
 
 
 def mmseqs_search(
@@ -153,67 +140,46 @@ def mmseqs_search(
     threads: int,
     identity: float = 0.0,
     word: int = 11,
-    candidates: int = 20,
-    options: Sequence[str] = (),
+    candidates: int = 50,
+    options: Options | None = None,
 ) -> Found:
     """The best local alignment of each query (``mmseqs easy-search`` of nucleotides, on the forward strand).
 
-    Args:
-        queries: File of queries, with distinct names.
-        targets: File of targets.
-        threads: Threads of the program.
-        identity: The smallest identity of a hit, from 0 to 1.
-        word: Length of the words that queries and targets share; 0 for its default, 15.
-        candidates: The most targets that are aligned per query; the default of the program is 300.
-        options: Further options of the program. Its sensitivity ``-s`` has no effect on nucleotides.
-
-    Raises:
-        InputError: If a file cannot be read, or the program is not installed or fails.
+    ``word`` is the length of the words of its index; by default the program takes 15, and 8 GB for the index. ``candidates`` are
+    the most targets that it aligns per query, by default 300. Its sensitivity ``-s`` has no effect on nucleotides.
     """
     with _numbered(queries, targets) as (folder, (asked, known)):
-        hits = folder / "hits"
-        files = ["easy-search", folder / "0.fasta", folder / "1.fasta", hits, folder / "scratch"]
-        plain = ["--search-type", "3", "--strand", "1", "--format-output", "query,target", "-v", "1"]
-        chosen = ["-k", str(word), "--max-seqs", str(candidates), "--min-seq-id", str(identity), "--threads", str(threads)]
-        cost = run(["mmseqs", *files, *plain, *chosen, *options])
-        return Found(_nearest(_rows(hits), asked, known), *cost)
+        files = ["easy-search", folder / "0.fasta", folder / "1.fasta", folder / "hits", folder / "scratch"]
+        shape = {"--search-type": 3, "--strand": 1, "--format-output": "query,target", "-v": 1, "--threads": threads}
+        effort = {"--min-seq-id": identity, "-k": word, "--max-seqs": candidates, "--gap-open": 3, "--gap-extend": 2}
+        cost = run(["mmseqs", *files, *_flat({**shape, **effort, **(options or {})})])
+        return Found(_nearest(_rows(folder / "hits"), asked, known), *cost)
 
 
 def vsearch_clusters(
     reads: str | Path,
     *,
     threads: int,
-    identity: float,
+    identity: float = 0.75,
     method: Literal["cluster_size", "cluster_fast"] = "cluster_fast",
-    iddef: int = 2,
-    maxaccepts: int = 1,
-    maxrejects: int = 32,
+    maxaccepts: int = 8,
+    maxrejects: int = 128,
     strand: Literal["plus", "both"] = "plus",
-    options: Sequence[str] = (),
+    tuned: bool = True,
+    options: Options | None = None,
 ) -> Clustering:
-    """Greedy clusters around centroids (vsearch).
+    """Greedy clusters around centroids, which are the longest or the most frequent reads (vsearch).
 
-    Args:
-        reads: File of reads.
-        threads: Threads of the program.
-        identity: The smallest identity of a read and its centroid, from 0 to 1.
-        method: Whether frequent or long reads become centroids first.
-        iddef: Definition of the identity: 0 of CD-HIT, 1 of all columns, 2 without the gaps at the ends.
-        maxaccepts: Centroids that are similar enough, after which the search stops; 0 for no limit.
-        maxrejects: Centroids that are not similar enough, after which the search stops; 0 for no limit.
-        strand: Strands to compare.
-        options: Further options of the program.
-
-    Raises:
-        InputError: If the file cannot be read, or the program is not installed or fails.
+    The search for a centroid stops after ``maxaccepts`` similar and ``maxrejects`` other ones; by default, the program takes 1
+    and 32. ``tuned`` aligns with almost unit costs and without masks, instead of as the program does by default. For reads with
+    15 % of errors, take an identity of 0.65 and the options ``MANY_ERRORS``.
     """
     with _numbered(reads) as (folder, (known,)):
-        out = folder / "clusters"
-        plain = [f"--{method}", folder / "0.fasta", "--uc", out, "--minseqlength", "1", "--quiet", "--threads", str(threads)]
-        chosen = ["--id", str(identity), "--iddef", str(iddef), "--strand", strand]
-        effort = ["--maxaccepts", str(maxaccepts), "--maxrejects", str(maxrejects)]
-        cost = run(["vsearch", *plain, *chosen, *effort, *options])
-        members = ((int(row[8]), int(row[1])) for row in _rows(out) if row[0] in "SH")
+        files = {f"--{method}": folder / "0.fasta", "--uc": folder / "clusters", "--minseqlength": 1, "--quiet": None}
+        effort = {"--id": identity, "--maxaccepts": maxaccepts, "--maxrejects": maxrejects, "--strand": strand}
+        scores = {"--qmask": "none", **UNIT_COSTS} if tuned else {}
+        cost = run(["vsearch", *_flat({**files, "--threads": threads, **effort, **scores, **(options or {})})])
+        members = ((int(row[8]), int(row[1])) for row in _rows(folder / "clusters") if row[0] in "SH")
         return Clustering(_labels(len(known), members), *cost)
 
 
@@ -221,94 +187,74 @@ def mmseqs_clusters(
     reads: str | Path,
     *,
     threads: int,
-    identity: float,
-    coverage: float = 0.8,
+    identity: float = 0.5,
+    coverage: float = 0.92,
     mode: Literal["easy-cluster", "easy-linclust"] = "easy-cluster",
-    options: Sequence[str] = (),
+    tuned: bool = True,
+    options: Options | None = None,
 ) -> Clustering:
-    """Clusters around representatives (MMseqs2).
+    """Clusters of reads by local alignments that cover a fraction of both, ``coverage`` (MMseqs2).
 
-    Args:
-        reads: File of reads.
-        threads: Threads of the program.
-        identity: The smallest identity of a local alignment, from 0 to 1.
-        coverage: The smallest fraction of both reads that the alignment covers, from 0 to 1.
-        mode: Search of all reads, or the faster one in linear time.
-        options: Further options of the program.
-
-    Raises:
-        InputError: If the file cannot be read, or the program is not installed or fails.
+    ``easy-cluster`` compares more pairs than ``easy-linclust``, which takes linear time. ``tuned`` means more and shorter words
+    and cheaper gaps than the program takes by default, and connected components.
     """
     with _numbered(reads) as (folder, (known,)):
         files = [mode, folder / "0.fasta", folder / "found", folder / "scratch"]
-        chosen = ["--min-seq-id", str(identity), "-c", str(coverage), "--threads", str(threads)]
-        cost = run(["mmseqs", *files, "--dbtype", "2", "-v", "1", *chosen, *options])
+        plain = {"--dbtype": 2, "-v": 1, "--threads": threads, "--min-seq-id": identity, "-c": coverage}
+        words = _NOISY_READS if tuned else {}
+        cost = run(["mmseqs", *files, *_flat({**plain, **words, **(options or {})})])
         members = ((int(member), int(first)) for first, member in _rows(folder / "found_cluster.tsv"))
         return Clustering(_labels(len(known), members), *cost)
 
 
 def swarm_clusters(
-    reads: str | Path, *, threads: int, differences: int = 1, options: Sequence[str] = ()
+    reads: str | Path, *, threads: int, differences: int = 12, options: Options | None = None
 ) -> Clustering:
-    """Clusters that grow from read to similar read (swarm); copies of a read are counted before, which is not timed.
+    """Clusters that grow from read to read by at most some ``differences`` (swarm).
 
-    Args:
-        reads: File of reads.
-        threads: Threads of the program.
-        differences: The most differences of two reads that are linked; 1 has a fast algorithm of its own.
-        options: Further options of the program, such as ``--fastidious`` with one difference.
-
-    Raises:
-        InputError: If the file cannot be read, or the program is not installed or fails.
+    One difference has a fast algorithm of its own. Copies of a read are counted before, which is not timed.
     """
-    sequences = load_sequences(reads)
-    _, first, copy, sizes = np.unique(sequences.hashes, return_index=True, return_inverse=True, return_counts=True)
+    known = load_sequences(reads)
+    _, first, copy, sizes = np.unique(known.hashes, return_index=True, return_inverse=True, return_counts=True)
     with tempfile.TemporaryDirectory() as name:
-        path, out = Path(name) / "reads.fasta", Path(name) / "clusters"
-        headers = [f"{number};size={size}" for number, size in enumerate(sizes.tolist())]
-        _write(path, sequences.take(first).bases, headers)
-        chosen = ["-d", str(differences), "-t", str(threads), *options]
-        cost = run(["swarm", "-z", "-o", out, "-l", Path(name) / "log", *chosen, path])
-        lines = (row[0].split() for row in _rows(out))
-        members = ((int(one.partition(";")[0]), number) for number, line in enumerate(lines) for one in line)
+        folder = Path(name)
+        _write(folder / "0.fasta", known.bases.take(first), (f"{row};size={size}" for row, size in enumerate(sizes)))
+        plain = {"-z": None, "-o": folder / "clusters", "-l": folder / "log", "-d": differences, "-t": threads}
+        cost = run(["swarm", *_flat({**plain, **(options or {})}), folder / "0.fasta"])
+        lines = enumerate(row[0].split() for row in _rows(folder / "clusters"))
+        members = ((int(one.partition(";")[0]), number) for number, line in lines for one in line)
         return Clustering(_labels(len(first), members)[copy], *cost)
 
 
 def cdhit_clusters(
-    reads: str | Path,
-    *,
-    threads: int,
-    identity: float,
-    word: int | None = None,
-    best: bool = False,
-    options: Sequence[str] = (),
+    reads: str | Path, *, threads: int, identity: float = 0.82, best: bool = True, options: Options | None = None
 ) -> Clustering:
-    """Greedy clusters around long reads (``cd-hit-est``, forward strand).
+    """Greedy clusters around long reads (``cd-hit-est``, forward strand); the identity is at least 0.8.
 
-    Args:
-        reads: File of reads.
-        threads: Threads of the program.
-        identity: The smallest identity of a read and its representative, at least 0.8.
-        word: Length of the words that both share; None for the recommended one.
-        best: Whether a read joins the most similar representative instead of the first one.
-        options: Further options of the program.
-
-    Raises:
-        InputError: If the file cannot be read, or the program is not installed or fails.
+    With ``best``, a read joins the most similar cluster and not the first one, which takes longer.
     """
-    length = word or next((length for least, length in _WORDS if identity >= least), 4)
     with _numbered(reads) as (folder, (known,)):
-        files = ["-i", folder / "0.fasta", "-o", folder / "found"]
-        chosen = ["-c", str(identity), "-n", str(length), "-g", str(int(best)), "-T", str(threads)]
-        cost = run(["cd-hit-est", *files, "-d", "0", "-M", "0", "-r", "0", *chosen, *options])
-        members: list[tuple[int, int]] = []
-        cluster = -1
-        for row in _rows(folder / "found.clstr"):
-            if row[0].startswith(">"):
-                cluster += 1
-            else:  # 0	110nt, >17... at 95.45%
-                members.append((int(row[1].partition(">")[2].partition("...")[0]), cluster))
-        return Clustering(_labels(len(known), members), *cost)
+        plain = {"-i": folder / "0.fasta", "-o": folder / "found", "-d": 0, "-M": 0, "-r": 0, "-T": threads}
+        word = next((length for least, length in _WORDS if identity >= least), 4)
+        chosen = {"-c": identity, "-n": word, "-g": int(best), **(options or {})}
+        cost = run(["cd-hit-est", *_flat({**plain, **chosen})])
+        return Clustering(_labels(len(known), _cdhit_members(folder / "found.clstr")), *cost)
+
+
+def _cdhit_members(path: Path) -> Iterator[tuple[int, int]]:
+    """Reads and their clusters. ``>Cluster 5`` is above its reads, such as ``0	110nt, >17... at 95.45%``."""
+    cluster = -1
+    for row in _rows(path):
+        if len(row) == 1:
+            cluster += 1
+        else:
+            yield int(row[1].partition(">")[2].partition("...")[0]), cluster
+
+
+def _flat(options: Options) -> Iterator[object]:
+    """Options and their values, for a command."""
+    for name, value in options.items():
+        yield from (name,) if value is None else (name, value)
 
 
 @contextmanager

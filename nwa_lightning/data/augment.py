@@ -89,7 +89,7 @@ class Augment:
             codes, lengths = _cross(codes, lengths, others, other_lengths, generator)
         if self.shift:
             codes = _rotate(codes, lengths, self.shift, generator)
-        codes, lengths = self._edit(codes, lengths, len(alphabet.letters), generator)
+        codes, lengths = self.edit(codes, lengths, len(alphabet.letters), generator)
         if not self.fixed_length:
             wanted = np.minimum(lengths, width)
         codes = codes[:, :width]
@@ -101,13 +101,22 @@ class Augment:
         block[rows], sizes[rows] = codes, wanted
         return Sequences.from_padded(block, sizes, batch.labels)
 
-    def _edit(
+    def edit(
         self, codes: NDArray[np.uint8], lengths: NDArray[np.int64], letters: int, generator: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Edit ``(N, n)`` codes of ``(N,)`` lengths; changes them in place, and returns a padded block at least as wide.
+        """Edit sequences at random.
 
         Each base gets at most one edit: it is deleted, gets a random neighbour, or becomes another letter. If a sequence
         would lose all its bases, its first base is kept.
+
+        Args:
+            codes: ``(N, n)`` padded codes; they are changed in place.
+            lengths: ``(N,)`` lengths.
+            letters: Letters of the alphabet.
+            generator: The random generator.
+
+        Returns:
+            Padded codes, at least as wide as before, and ``(N,)`` lengths.
         """
         inside = np.arange(codes.shape[1]) < lengths[:, None]
         drawn = generator.random(codes.shape, dtype=np.float32)

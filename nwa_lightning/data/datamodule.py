@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 from nwa_lightning.alignment import Kind, Scores, check_scores
 from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import NWA_BATCH_SIZE, PairBatch
-from nwa_lightning.data.datasets import DrawnPairs, FixedPairs, SingleSequences
+from nwa_lightning.data.datasets import DrawnPairs, FixedPairs, SingleSequences, check_sizes
 from nwa_lightning.data.loaders import BatchLoader, StepSampler
+from nwa_lightning.data.near import NearPairs, find_groups
 from nwa_lightning.data.reads import OnLong, ReadSets
 from nwa_lightning.data.rng_state import random_state, set_random_state
 from nwa_lightning.data.trained_on import MATRIX_ARGUMENTS, check_arguments, package_versions
@@ -65,6 +66,7 @@ class NWADataModule(LightningDataModule):
         pairs: P, the most pairs of them per training batch; null takes all U (U - 1) / 2.
         nwa_batch_size: N, how many sequences of a batch feed the NWA term, with all their pairs; 0 for a model without NWA.
         augment: Variants that replace a fraction of each training batch; null for the unchanged training sequences.
+        near: Copies or cluster members that make near pairs in each training batch; null for sequences drawn at random.
         match: Score of equal letters in the Needleman-Wunsch matrix.
         mismatch: Score of different letters.
         gap: Score of a gap.
@@ -99,6 +101,7 @@ class NWADataModule(LightningDataModule):
         pairs: int | None = 1024,
         nwa_batch_size: int = NWA_BATCH_SIZE,
         augment: Augment | None = None,
+        near: NearPairs | None = None,
         match: int = 1,
         mismatch: int = -1,
         gap: int = -1,
@@ -116,6 +119,7 @@ class NWADataModule(LightningDataModule):
         self.pairs = pairs
         self.nwa_batch_size = nwa_batch_size
         self.augment = augment
+        self.near = near
         self.scores = Scores(match, mismatch, gap)
         self.nwa_kind = nwa_kind
         self.fixed_width = fixed_width
@@ -127,16 +131,7 @@ class NWADataModule(LightningDataModule):
         for name, value in (("batch_size", batch_size), ("val_group", val_group), ("test_group", test_group)):
             if value < 2:
                 raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
-        if nwa_batch_size == 1:
-            raise InputError(
-                "nwa_batch_size: expected 0 for no NWA term or at least 2, so that there is a pair, found 1"
-            )
-        block = min(nwa_batch_size, batch_size)
-        if nwa_batch_size < 0 or (pairs is not None and pairs < max(1, block * (block - 1) // 2)):
-            raise InputError(
-                f"pairs: expected at least the {block * (block - 1) // 2} pairs of the {block} sequences that feed the NWA "
-                f"term (nwa_batch_size), found {pairs}; ask for more pairs or fewer nwa_batch_size"
-            )
+        check_sizes(batch_size, pairs, nwa_batch_size, near)
         if num_workers < 0:
             raise InputError(f"num_workers: expected 0 for none or a number of processes, found {num_workers}")
         # Made here and not in setup(): the model is built with the longest length before setup() runs.
@@ -187,6 +182,7 @@ class NWADataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
         """An endless series of fresh batches; an epoch sees each training sequence about once."""
+        group = None if self.near is None else self.near.group
         dataset = DrawnPairs(
             self.split.train,
             batch_size=self.batch_size,
@@ -196,6 +192,8 @@ class NWADataModule(LightningDataModule):
             kind=self.nwa_kind,
             seed=self.seed,
             augment=self.augment,
+            near=self.near,
+            groups=None if group is None else find_groups(self.reads, group),
             alphabet=self.alphabet,
             max_length=self._width,
         )
@@ -246,8 +244,9 @@ class NWADataModule(LightningDataModule):
     def _batch_arguments(self) -> dict[str, Any]:
         """Arguments of the training batches, as plain values."""
         named = ("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "fixed_width")
-        augment = None if self.augment is None else asdict(self.augment)
-        return {**{name: getattr(self, name) for name in named}, **self.scores._asdict(), "augment": augment}
+        parts = {"augment": self.augment, "near": self.near}
+        recorded = {name: None if part is None else asdict(part) for name, part in parts.items()}
+        return {**{name: getattr(self, name) for name in named}, **self.scores._asdict(), **recorded}
 
     def val_dataloader(self) -> DataLoader[PairBatch]:
         """All pairs within groups of ``val_group``."""

@@ -9,6 +9,8 @@ from torch.utils.data import Dataset
 from nwa_lightning.alignment import Kind, Scores
 from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import PairBatch, block_first_pairs, pair_batch
+from nwa_lightning.data.near import Groups, NearPairs
+from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 
@@ -28,6 +30,8 @@ class DrawnPairs(Dataset[PairBatch]):
         seed: Seed of the draws.
         kind: Kind of the matrices, as in ``nw_matrices``.
         augment: Replaces a fraction of the sequences drawn by variants; None for unchanged sequences.
+        near: Makes a fraction of the batch near partners of the sequences drawn; None for no such partners.
+        groups: Groups of the training set for near partners; None for copies.
         alphabet: Alphabet of the sequences, for the letters of the variants.
         max_length: Letters that tokens and matrices are padded for; None for the longest sequence of the batch.
     """
@@ -43,6 +47,8 @@ class DrawnPairs(Dataset[PairBatch]):
         seed: int,
         kind: Kind = "prefix",
         augment: Augment | None = None,
+        near: NearPairs | None = None,
+        groups: Groups | None = None,
         alphabet: Alphabet = DNA,
         max_length: int | None = None,
     ) -> None:
@@ -55,22 +61,64 @@ class DrawnPairs(Dataset[PairBatch]):
         self.kind = kind
         self.seed = seed
         self.augment = augment
+        self.near = near if near is not None and near.fraction else None
+        self.groups = groups
         self.alphabet = alphabet
+        #: ``(U,)`` the row itself, or the row of which it is a near partner.
+        self.originals = np.arange(self.batch_size) if self.near is None else self.near.originals(self.batch_size)
 
     def __getitem__(self, number: int) -> PairBatch:
         generator = np.random.default_rng((self.seed, number))
-        rows = generator.choice(len(self.sequences), self.batch_size, replace=False)
-        pairs = block_first_pairs(self.batch_size, self.block)
-        nw_pairs = self.block * (self.block - 1) // 2
-        if self.pairs is not None and self.pairs < len(pairs):
-            others = generator.choice(len(pairs) - nw_pairs, self.pairs - nw_pairs, replace=False)
-            pairs = np.concatenate([pairs[:nw_pairs], pairs[nw_pairs + np.sort(others)]])
+        count = int((self.originals == np.arange(self.batch_size)).sum())
+        rows = generator.choice(len(self.sequences), count, replace=False)
+        pairs = self._pairs(generator)
         if self.augment is not None:
             sequences = self.augment.vary(self.sequences, rows, self.alphabet, generator)
+            rows[self.augment.rows(count)] = -1
         else:
             sequences = self.sequences.take(rows)
+        if self.near is not None:
+            training = self.sequences, self.groups, self.alphabet
+            sequences = self.near.join(sequences, rows, self.originals, *training, generator)
         options = {**self.scores._asdict(), "kind": self.kind, "max_length": self.max_length}
-        return pair_batch(sequences, pairs.copy(), nwa_batch_size=self.block, **options)
+        return pair_batch(sequences, pairs, nwa_batch_size=self.block, **options)
+
+    def _pairs(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        """``(P, 2)``: those of the NWA term first, then those with a near partner and random others in their order."""
+        pairs: NDArray[np.int64] = block_first_pairs(self.batch_size, self.block)
+        if self.pairs is None or self.pairs >= len(pairs):
+            return pairs.copy()
+        kept: NDArray[np.bool_] = self.originals[pairs[:, 1]] == pairs[:, 0]
+        kept[: self.block * (self.block - 1) // 2] = True
+        others = np.flatnonzero(~kept)
+        kept[others[generator.choice(len(others), self.pairs - int(kept.sum()), replace=False)]] = True
+        return pairs[kept]
+
+
+def check_sizes(batch_size: int, pairs: int | None, nwa_batch_size: int, near: NearPairs | None = None) -> None:
+    """Check the sizes of training batches; the arguments are those of ``NWADataModule``.
+
+    Raises:
+        InputError: If there are too few sequences or pairs.
+    """
+    if nwa_batch_size == 1:
+        raise InputError("nwa_batch_size: expected 0 for no NWA term or at least 2, so that there is a pair, found 1")
+    block = min(nwa_batch_size, batch_size)
+    mapped = block * (block - 1) // 2
+    if nwa_batch_size < 0 or (pairs is not None and pairs < max(1, mapped)):
+        raise InputError(
+            f"pairs: expected at least the {mapped} pairs of the {block} sequences that feed the NWA term (nwa_batch_size), "
+            f"found {pairs}; ask for more pairs or fewer nwa_batch_size"
+        )
+    if near is None or pairs is None:
+        return
+    # An original stands before its partner: if the partner feeds the NWA term, so does the original.
+    partners = int((near.originals(batch_size) < np.arange(batch_size))[block:].sum())
+    if pairs < mapped + partners:
+        raise InputError(
+            f"pairs: expected at least {mapped + partners}, for the NWA term {mapped} and for near partners {partners}, found "
+            f"{pairs}; ask for more pairs or a smaller near.fraction"
+        )
 
 
 class FixedPairs(Dataset[PairBatch]):

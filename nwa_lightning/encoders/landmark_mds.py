@@ -155,6 +155,8 @@ def _laid_out(seen: Seen, power: float, dim: int) -> _Layout:
     most = min(count, 2 * dim)
     values, vectors = eigh(inner, subset_by_index=(count - most, count - 1))
     real = values > 1e-6 * max(values[-1], 1e-12)
+    if not real.any():  # all landmarks are the same sequence; nnls cannot take a matrix without columns
+        return _Layout(np.zeros((count, dim)), np.zeros(dim), float(np.square(seen.edits).mean()))
     weight = -vectors[:, real] / (2 * np.sqrt(values[real]))
     coordinates = (seen.sample**exponent - means) @ weight
     apart = (coordinates[seen.pairs[:, 0]] - coordinates[seen.pairs[:, 1]]) ** 2

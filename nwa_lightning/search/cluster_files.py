@@ -49,7 +49,9 @@ def write_centroids(clusters: Clusters, path: Path, alphabet: Alphabet = DNA) ->
     """
     chosen = clusters.reads.sequences.take(clusters.centroids)
     with replaced(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        for name, letters, size in zip(_names(chosen), chosen.to_strings(alphabet), clusters.sizes.tolist(), strict=True):
+        for name, letters, size in zip(
+            _names(chosen), chosen.to_strings(alphabet), clusters.sizes.tolist(), strict=True
+        ):
             file.write(f">{name};size={size}\n{letters}\n")
 
 

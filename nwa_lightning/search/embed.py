@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -112,8 +113,9 @@ def embed_reads(
         print(f"{folder}: complete already; delete the folder to embed again")
         return
     started = time.perf_counter()
+    if (trainer or {}).get("num_nodes", 1) == 1:
+        rank_zero_only(data.prepare_data)()  # before other processes start: they would print traces of an error
     if executor is not None:
-        data.prepare_data()
         data.setup("predict")
         warn_of_foreign(data.embedder.model, data.first_reads())
         executor(embed_shard, [data.job(number) for number in data.left], "embedding")
@@ -198,17 +200,14 @@ class _Parts(LightningDataModule):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--out {self.folder}: {error.strerror}; name a folder that can be written") from None
-        longest = None if self.given is None else self.given.max_length
         partition = split_reads(
             self.sources,
             self.parts,
             alphabet=self.alphabet,
-            max_length=longest,
+            max_length=None if self.given is None else self.given.max_length,
             on_invalid=self.on_invalid,
             settings=self.settings,
         )
-        if partition.dropped:
-            print(f"left out: {partition.dropped:,} reads with letters outside {self.alphabet.letters}")
         if not (self.folder / MODEL).exists():
             (self.given or self._fitted(partition)).save(self.folder / MODEL)
 
@@ -255,9 +254,10 @@ class _Parts(LightningDataModule):
 
     def finish(self) -> Manifest:
         """Write the manifest and delete the parts."""
+        if self.partition.dropped:
+            print(f"left out: {self.partition.dropped:,} reads with letters outside {self.alphabet.letters}")
         shards: list[dict[str, Any]] = []
-        for number in range(self.partition.parts):
-            path = self.shard(number)
+        for path in map(self.shard, range(self.partition.parts)):
             rows = count_rows(path, self.embedder.fingerprint)
             shards.append({"file": path.name, "rows": rows, "sha256": sha256(path)})
         manifest = Manifest(

@@ -122,11 +122,7 @@ class ReadEmbedder:
         distinct = sequences.unique()
         count = min(count, len(distinct))
         encoder = LandmarkMDS(max_length or sequences.max_length, dim, vocabulary=alphabet.size, count=count)
-        if count > 1:
-            encoder.fit(distinct)
-        else:
-            encoder.landmarks.draw(distinct)  # one landmark has no layout: all vectors are 0
-        return cls(encoder, alphabet=alphabet)
+        return cls(encoder.fit(distinct), alphabet=alphabet)
 
     @property
     def distance(self) -> EmbeddingDistance | None:
@@ -225,7 +221,8 @@ class ReadEmbedder:
     def fingerprint(self) -> str:
         """SHA-256 of the class, the encoder's arguments and the weights of the model: equal for models that embed alike."""
         state = self.model.state_dict()
-        spec = getattr(getattr(self.model, "encoder", self.model), "spec", None)  # some arguments leave no trace in weights
+        # Some arguments leave no trace in the weights.
+        spec = getattr(getattr(self.model, "encoder", self.model), "spec", None)
         known = [_class_path(self.model), spec, self.max_length, self.alphabet.name]
         digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
         for name in sorted(state):

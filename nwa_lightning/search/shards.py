@@ -94,7 +94,7 @@ class Shards:
 
     def good(self, number: int) -> bool:
         """Whether a shard is there and undamaged."""
-        return sha256(self.path(number)) == self.manifest.shards[number]["sha256"]
+        return sha256(self.path(number)) == str(self.manifest.shards[number]["sha256"])
 
     def read(self, number: int, *, embeddings: bool = True) -> Shard:
         """One shard, checked against its checksum.

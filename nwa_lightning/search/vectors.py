@@ -31,7 +31,7 @@ MOST_WIDE: Final = 4_000_000
 _TRAINED: Final = 50
 
 #: Queries of one thread at a time. The same for any number of threads: the last bits of a distance may depend on it.
-_CHUNK: Final = 256
+_CHUNK: Final = 512
 
 
 def suitable_kind(count: int) -> Kind:

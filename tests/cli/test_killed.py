@@ -11,7 +11,7 @@ from nwa_lightning import load_sequences
 from nwa_lightning.cli.main import main
 from nwa_lightning.search import partition
 
-PART_BYTES = 200_000
+PART_BYTES = 60_000
 
 # A process that stops for good when it is about to give a file its name.
 PROCESS = f"""
@@ -55,24 +55,25 @@ def digests(folder):
 def embed(here, monkeypatch, capfd):
     """The command that embeds some reads into a folder, and parts of the size that the processes use."""
     monkeypatch.setattr(partition, "PART_BYTES", PART_BYTES)
-    (here / "reads.txt").write_text("\n".join(load_sequences("tree:20000x100").to_strings()) + "\n")
+    (here / "reads.txt").write_text("\n".join(load_sequences("tree:10000x60").to_strings()) + "\n")
     return lambda folder: [
         "embed", "reads.txt", "--out", folder, "--landmarks=32", "--trainer.accelerator=cpu", "--trainer.devices=1"
     ]  # fmt: skip
 
 
 def test_embedding_and_indexing(here, embed):
-    """Reads are split, shards are written, an index is trained, shards are indexed: each is interrupted once."""
+    """Reads are split, shards are written, shards are indexed: each is interrupted once."""
     main(embed("whole"))
     killed_at("split.json", here / "out" / ".parts", *embed("out"))
     killed_at("00004.parquet", here / "out", *embed("out"))
-    assert [path.name for path in sorted((here / "out").glob("*.parquet"))] == [f"0000{number}.parquet" for number in range(4)]
+    assert [path.name for path in sorted((here / "out").glob("*.parquet"))] == [
+        f"0000{number}.parquet" for number in range(4)
+    ]
     main(embed("out"))
     assert digests(here / "out") == digests(here / "whole")
     assert len(digests(here / "out")) == 2 + 10
     index = ["index", "out", "--kind=ivf"]
     main(["index", "whole", "--kind=ivf"])
-    killed_at("trained.faiss", here / "out" / "index", *index)
     killed_at("00005.faiss", here / "out" / "index", *index)
     assert len(list((here / "out" / "index").glob("0*.faiss"))) == 5
     main(index)

@@ -66,6 +66,11 @@ def test_a_handful_of_reads_has_no_nan(reads):
     assert encoder(pair_batch(reads).tokens).isfinite().all()
 
 
+def test_copies_of_one_read_are_at_one_point():
+    encoder = LandmarkMDS(4, count=1).fit(Sequences.from_strings(["ACGT", "ACGT"]))
+    assert encoder(pair_batch(["ACGT", "AAAA"]).tokens).eq(0).all()
+
+
 def test_too_few_reads_and_wrong_numbers_say_so():
     with pytest.raises(
         InputError, match=r"at least 512 distinct training sequences .* found 2; ask for fewer landmarks"

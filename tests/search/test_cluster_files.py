@@ -190,7 +190,9 @@ def test_no_clusters(tmp_path):
     write_centroids(clusters, tmp_path / "centroids")
     write_consensus(clusters, tmp_path / "consensus")
     write_otu_table(clusters, records, tmp_path / "table")
-    lengths = [len((tmp_path / name).read_text().splitlines()) for name in ("members", "centroids", "consensus", "table")]
+    lengths = [
+        len((tmp_path / name).read_text().splitlines()) for name in ("members", "centroids", "consensus", "table")
+    ]
     assert lengths == [1, 0, 0, 1]
     assert list(members(clusters)) == []
 

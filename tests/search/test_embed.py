@@ -153,7 +153,9 @@ def test_landmarks_fit_the_longest_read(tmp_path, monkeypatch):
 def test_other_letters(tmp_path, capsys):
     (tmp_path / "reads.fa").write_text(">a\nACGT\n>b\nACNT\n>c\nGG\n")
     source = str(tmp_path / "reads.fa")
-    with pytest.raises(InputError, match=r"reads.fa: record 2 \(b\), position 3: expected one of ACGT \(dna\), found 'N'"):
+    with pytest.raises(
+        InputError, match=r"reads.fa: record 2 \(b\), position 3: expected one of ACGT \(dna\), found 'N'"
+    ):
         run(source, to=tmp_path / "out")
     shards = run(source, to=tmp_path / "out", on_invalid="drop")  # nothing is left of the first run
     assert [row[:2] for row in rows(shards)] == [("a", "ACGT"), ("c", "GG")]
@@ -168,7 +170,11 @@ def test_other_letters(tmp_path, capsys):
     [
         ("", {}, r"reads.fa: expected FASTA.*found an empty file"),
         (">a\nAC\n>b\n>c\nAC\n", {}, r"reads.fa: record 2 \(b\): the sequence is empty"),
-        (f">a\nAC\n>b c\n{'A' * 151}\n", {"checkpoint": "human16s-v4"}, r"record 2 \(b\): expected at most 150 bases.*found 151"),
+        (
+            f">a\nAC\n>b c\n{'A' * 151}\n",
+            {"checkpoint": "human16s-v4"},
+            r"record 2 \(b\): expected at most 150 bases.*found 151",
+        ),
         (">a\nACN\n", {"on_invalid": "drop"}, "expected reads, found none that can be used"),
         (None, {}, "reads.fa: expected a file or the name of a built-in set"),
         (">a\nAC\n", {"checkpoint": "none.ckpt"}, "none.ckpt: expected a checkpoint, found no such file"),
@@ -186,7 +192,7 @@ def test_bad_input(tmp_path, content, options, message):
 
 def test_a_folder_that_cannot_be_written(fasta, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file/out: .*; name a folder that can be written"):
+    with pytest.raises(InputError, match=r"file/out: .*; name a folder that can be written"):
         run(fasta, to=tmp_path / "file" / "out")
 
 
@@ -248,7 +254,9 @@ def test_other_reads_are_refused(fasta, tmp_path):
     unfinished = tmp_path / "unfinished"
     stop_at_shard(2, fasta, unfinished)
     for source, options in ((str(other), {}), (fasta, {"landmarks": 15}), (fasta, {"on_invalid": "drop"})):
-        with pytest.raises(InputError, match=r"unfinished: expected an unfinished run with these reads, this model and these op"):
+        with pytest.raises(
+            InputError, match=r"unfinished: expected an unfinished run with these reads, this model and these op"
+        ):
             run(source, to=unfinished, **options)
     run(fasta, to=unfinished)
     assert digests(unfinished) == before
@@ -257,7 +265,9 @@ def test_other_reads_are_refused(fasta, tmp_path):
 def test_another_model_is_refused(fasta, tmp_path):
     run(fasta, to=tmp_path / "out")
     embedder = ReadEmbedder(NeuroSEEDCNN(40, 16, channels=8, layers=2))
-    with pytest.raises(InputError, match="out: expected embeddings by this model, found those of another; name another fold"):
+    with pytest.raises(
+        InputError, match="out: expected embeddings by this model, found those of another; name another fold"
+    ):
         run(fasta, to=tmp_path / "out", checkpoint=embedder)
     stop_at_shard(1, fasta, tmp_path / "unfinished")
     with pytest.raises(InputError, match="unfinished: expected an unfinished run with these reads, this model"):
@@ -317,7 +327,9 @@ def full_disk(stage):
 def test_a_full_disk(fasta, tmp_path, stage):
     out = tmp_path / "out"
     patch = full_disk(stage)
-    with pytest.raises(InputError, match=r"expected a folder that can be written, with enough space, found: No space") as error:
+    with pytest.raises(
+        InputError, match=r"expected a folder that can be written, with enough space, found: No space"
+    ) as error:
         run(fasta, to=out)
     patch.undo()
     assert "\n" not in str(error.value)
@@ -360,7 +372,9 @@ def test_reads_are_added(known, tmp_path, capsys):
     assert shards.manifest.distinct == len(found)
     assert shards.manifest.reads == 159 + len(reads)
     assert [name.split()[0] for name in shards.manifest.source] == ["reads.fasta", "more.fasta"]
-    with pytest.raises(InputError, match=r"known: expected an index of these shards, found one of others; bring it up to date"):
+    with pytest.raises(
+        InputError, match=r"known: expected an index of these shards, found one of others; bring it up to date"
+    ):
         Index.load(known)
     assert index_here(shards) == 4
     index = Index.load(known)
@@ -395,7 +409,9 @@ def test_adding_is_interrupted(known, tmp_path, capsys, monkeypatch, moment):
             patch.setattr(change.shutil, "rmtree", stops(2, shutil.rmtree))  # the first are the parts
         else:
             moved = os.replace
-            patch.setattr(change.os, "replace", lambda one, two: stopped(one, two) if is_shard(one) else moved(one, two))
+            patch.setattr(
+                change.os, "replace", lambda one, two: stopped(one, two) if is_shard(one) else moved(one, two)
+            )
             stopped = stops(1 if moment == "first move" else 2, moved)
         with pytest.raises(KeyError, match="interrupted"):
             add_reads(known, [str(more)])
@@ -430,7 +446,9 @@ def test_a_damaged_shard_after_reads_were_added(known, tmp_path, fasta):
     run(fasta, more, to=known)
     assert digests(known) == before
     (known / "00000.parquet").unlink()
-    with pytest.raises(InputError, match="known: expected undamaged shards, for reads were added.*found 1 damaged or missing"):
+    with pytest.raises(
+        InputError, match=r"known: expected undamaged shards, for reads were added.*found 1 damaged or missing"
+    ):
         run(fasta, more, to=known)
     del before["00000.parquet"]
     assert digests(known) == before
@@ -456,7 +474,9 @@ def test_reads_are_deleted(known, tmp_path, capsys):
 def test_names_that_are_not_there(known, tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("r0\nzzz\nyyy\n")
-    with pytest.raises(InputError, match=r"names.txt: expected names of reads in .*known, found yyy \(2 unknown names\)"):
+    with pytest.raises(
+        InputError, match=r"names.txt: expected names of reads in .*known, found yyy \(2 unknown names\)"
+    ):
         delete_reads(known, path)
     path.write_bytes(b"\xff\xfe")
     for name in ("names.txt", "none.txt"):

@@ -153,7 +153,9 @@ def test_a_model_of_ones_own(theirs, reads, tmp_path):
 
 
 def test_a_model_that_predicts_something_else(theirs):
-    with pytest.raises(InputError, match=r"predict_step: expected one tensor of floats, \(U, m\), with a row .* found dict;"):
+    with pytest.raises(
+        InputError, match=r"predict_step: expected one tensor of floats, \(U, m\), with a row .* found dict;"
+    ):
         ReadEmbedder.from_checkpoint(theirs["Everything"]).embed(Sequences.from_strings(STRINGS))
 
 
@@ -234,7 +236,9 @@ def test_a_read_that_is_too_long():
     embedder = landmarks()
     reads = Sequences.from_strings(["A", "A" * 10, "A" * 11])
     named = Sequences(reads.bases, Packed.of([b"short", b"long;x", b"longer"]))
-    with pytest.raises(InputError, match=r"reads: expected at most 9 bases.*found 10 in long;x \(2 such reads\); cut them"):
+    with pytest.raises(
+        InputError, match=r"reads: expected at most 9 bases.*found 10 in long;x \(2 such reads\); cut them"
+    ):
         embedder.embed(named)
     with pytest.raises(InputError, match=r"queries.fa: expected at most 9"):
         embedder.check(named, "queries.fa")
@@ -265,7 +269,9 @@ def test_euclidean_order_is_the_order_of_the_distance(kind, power):
     assert (np.diff(found[order]) > -1e-5 * found.max()).all()
     # The distances themselves have not changed: what is indexed is also good for distance matrices.
     torch.testing.assert_close(distance(vectors[one], vectors[two]), distance(embeddings[one], embeddings[two]))
-    torch.testing.assert_close(distance.all_pairs(vectors, vectors)[one, two], torch.from_numpy(expected), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        distance.all_pairs(vectors, vectors)[one, two], torch.from_numpy(expected), atol=1e-3, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("kind", [*DISTANCES, None])
@@ -327,10 +333,22 @@ def test_checkpoints_that_cannot_be_used(theirs, checkpoint, tmp_path, monkeypat
         ReadEmbedder.from_checkpoint(tmp_path / "none.ckpt")
     content = torch.load(checkpoint, weights_only=True)
     changes = {
-        "nameless": (lambda new: new.update(NWADataModule={}, hyper_parameters={}), "expected a checkpoint that names its"),
-        "bare": (lambda new: (new.pop("hyper_parameters"), new.pop("NWADataModule")), "expected a checkpoint that names its"),
-        "gone": (lambda new: new["hyper_parameters"].update(_class_path="gone.Model"), "expected a class that can be impor"),
-        "cut": (lambda new: new["state_dict"].popitem(), "expected a checkpoint of .*EditDistanceModel, found one that does"),
+        "nameless": (
+            lambda new: new.update(NWADataModule={}, hyper_parameters={}),
+            "expected a checkpoint that names its",
+        ),
+        "bare": (
+            lambda new: (new.pop("hyper_parameters"), new.pop("NWADataModule")),
+            "expected a checkpoint that names its",
+        ),
+        "gone": (
+            lambda new: new["hyper_parameters"].update(_class_path="gone.Model"),
+            "expected a class that can be impor",
+        ),
+        "cut": (
+            lambda new: new["state_dict"].popitem(),
+            "expected a checkpoint of .*EditDistanceModel, found one that does",
+        ),
     }
     for name, (change, message) in changes.items():
         changed = torch.load(checkpoint, weights_only=True)
@@ -342,7 +360,9 @@ def test_checkpoints_that_cannot_be_used(theirs, checkpoint, tmp_path, monkeypat
     assert content["state_dict"]
     monkeypatch.delitem(sys.modules, "their_embedder")
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "theirs" not in entry])
-    with pytest.raises(InputError, match=r"expected a class that can be imported, found their_embedder.Model; run where"):
+    with pytest.raises(
+        InputError, match=r"expected a class that can be imported, found their_embedder.Model; run where"
+    ):
         ReadEmbedder.from_checkpoint(theirs["Model"])
 
 

@@ -85,7 +85,9 @@ def test_limits(limit, one, two):
         assert (edits <= most) == near(limit, one, two, edits)
 
 
-@pytest.mark.parametrize(("identity", "length", "most"), [(0.97, 100, 3), (0.9, 10, 1), (0.7, 10, 3), (0.99, 99, 0), (1, 50, 0)])
+@pytest.mark.parametrize(
+    ("identity", "length", "most"), [(0.97, 100, 3), (0.9, 10, 1), (0.7, 10, 3), (0.99, 99, 0), (1, 50, 0)]
+)
 def test_limits_by_hand(identity, length, most):
     """Floating point must not take a hit away: (1 - 0.7) * 10 is less than 3 for a computer."""
     assert Limit(None, identity).most_edits(np.array([length]), 0).tolist() == [most]

@@ -146,7 +146,11 @@ def test_reads_are_added_and_deleted(reads, targets, queries, embedder):
     expected = naive(queries.to_strings(), left, 2)
     assert rows(index.search(queries, 2, exact=True)) == expected
     assert rows(index.search(queries, 2, effort=ALL)) == expected
-    for found in (index.search(queries, 5), index.search(queries, 5, both_strands=True), index.search(queries, recall=0.1)):
+    for found in (
+        index.search(queries, 5),
+        index.search(queries, 5, both_strands=True),
+        index.search(queries, recall=0.1),
+    ):
         assert not gone & set(found.hits.target.tolist())
 
 
@@ -160,7 +164,9 @@ def test_copies_count_once_among_the_targets():
 
 def test_names_that_are_not_there():
     index = Index.build(named(["AC", "GT", "GG", "AC"], ["a", "b", "b", "c"]))
-    with pytest.raises(InputError, match=r"delete: expected names of reads in the index, found c \(2 unknown names\).*copy"):
+    with pytest.raises(
+        InputError, match=r"delete: expected names of reads in the index, found c \(2 unknown names\).*copy"
+    ):
         index.delete(["c", "d", "a"])
     assert not index.deleted.any()
     assert index.delete(["b"]) == 2
@@ -260,7 +266,9 @@ def test_saved_and_loaded(targets, queries, embedder, tmp_path):
     loaded.delete(loaded.reads.sequences.names[:1])
     loaded.save(tmp_path / "again")
     assert len(Index.load(tmp_path / "again").reads) == len(loaded.reads) - 1
-    with pytest.raises(InputError, match="again: expected a folder without embeddings, found one with some; name another"):
+    with pytest.raises(
+        InputError, match="again: expected a folder without embeddings, found one with some; name another"
+    ):
         loaded.save(tmp_path / "again")
 
 

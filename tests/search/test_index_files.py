@@ -118,7 +118,9 @@ def test_an_interrupted_run_continues(tmp_path, content, monkeypatch, moment):
         patch.setattr(os, "replace", replace)
         with pytest.raises(KeyError, match="interrupted"):
             index_here(open_shards(folder), "ivf")
-    with pytest.raises(InputError, match="known: expected an index, found only embeddings; make one: nwa index .*known"):
+    with pytest.raises(
+        InputError, match=r"known: expected an index, found only embeddings; make one: nwa index .*known"
+    ):
         Index.load(folder)
     index_here(open_shards(folder), "ivf")
     assert digests(folder) == digests(whole)
@@ -148,13 +150,17 @@ def test_an_interrupted_change_of_the_kind(tmp_path, content, monkeypatch, momen
 
 
 @pytest.mark.parametrize("name", ["trained.faiss", "00001.faiss"])
-@pytest.mark.parametrize("damage", [flip, Path.unlink, lambda path: path.write_bytes(b"")], ids=["flip", "missing", "empty"])
+@pytest.mark.parametrize(
+    "damage", [flip, Path.unlink, lambda path: path.write_bytes(b"")], ids=["flip", "missing", "empty"]
+)
 @pytest.mark.parametrize("kind", ["flat", "ivf"])
 def test_a_damaged_index_is_found_and_made_again(folder, name, damage, kind):
     index_here(open_shards(folder), kind)
     before = digests(folder)
     damage(folder / "index" / name)
-    message = f"{name}: expected the file that index.json describes, found another or a damaged one.*nwa index .* --rebuild"
+    message = (
+        f"{name}: expected the file that index.json describes, found another or a damaged one.*nwa index .* --rebuild"
+    )
     with pytest.raises(InputError, match=message):
         Index.load(folder)
     index_here(open_shards(folder))
@@ -184,7 +190,9 @@ def test_a_damaged_plan(folder, content_of_plan):
 def test_an_index_of_other_shards(folder, content, tmp_path):
     index_here(open_shards(folder))
     embedded(folder, content, shards=2)
-    with pytest.raises(InputError, match=r"known: expected an index of these shards, found one of others; bring it up to date"):
+    with pytest.raises(
+        InputError, match=r"known: expected an index of these shards, found one of others; bring it up to date"
+    ):
         Index.load(folder)
     index_here(open_shards(folder))
     reads = content[0]
@@ -206,10 +214,12 @@ def test_the_index_of_another_model(folder, content):
 
 
 def test_folders_without_an_index(folder, tmp_path):
-    with pytest.raises(InputError, match="known: expected an index, found only embeddings; make one: nwa index .*known"):
+    with pytest.raises(
+        InputError, match=r"known: expected an index, found only embeddings; make one: nwa index .*known"
+    ):
         Index.load(folder)
     for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="expected a folder of `nwa embed`, found no manifest.json in it"):
+        with pytest.raises(InputError, match=r"expected a folder of `nwa embed`, found no manifest.json in it"):
             Index.load(path)
 
 
@@ -218,7 +228,9 @@ def test_damaged_shards(folder):
     flip(folder / "00001.parquet")
     with pytest.raises(InputError, match=r"00001.parquet: expected the file that the manifest describes"):
         Index.load(folder)
-    with pytest.raises(InputError, match=r"00001.parquet: expected the file that the manifest describes|damaged or foreign"):
+    with pytest.raises(
+        InputError, match=r"00001.parquet: expected the file that the manifest describes|damaged or foreign"
+    ):
         index_here(open_shards(folder), "ivf")
 
 
@@ -267,7 +279,9 @@ def test_a_full_disk(tmp_path, content, name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "write_text", full("write_text"))
         patch.setattr(Path, "write_bytes", full("write_bytes"))
-        with pytest.raises(InputError, match=rf"{name}: expected a folder .*with enough space, found: No space left") as error:
+        with pytest.raises(
+            InputError, match=rf"{name}: expected a folder .*with enough space, found: No space left"
+        ) as error:
             index_here(open_shards(folder))
     assert "\n" not in str(error.value)
     assert not list(folder.rglob("*.part"))
@@ -298,5 +312,7 @@ def test_without_faiss(folder, monkeypatch):
 
     original = extra.import_module
     monkeypatch.setattr(extra, "import_module", missing)
-    with pytest.raises(InputError, match=r"expected the package faiss-cpu, .*python -m pip install 'nwa-lightning\[search\]'"):
+    with pytest.raises(
+        InputError, match=r"expected the package faiss-cpu, .*python -m pip install 'nwa-lightning\[search\]'"
+    ):
         index_here(open_shards(folder))

@@ -228,9 +228,13 @@ def test_few_reads(strings, function):
 
 
 def test_what_average_linkage_cannot_do(tree, monkeypatch):
-    with pytest.raises(InputError, match="average linkage: expected one limit, found --id and --maxdist; leave one of them"):
+    with pytest.raises(
+        InputError, match="average linkage: expected one limit, found --id and --maxdist; leave one of them"
+    ):
         average_clusters(tree, Limit(3, 0.9))
     monkeypatch.setattr(linkage, "MOST_LINKED", 299)
-    with pytest.raises(InputError, match=r"at most 299 distinct reads that are connected, found 300; use a smaller limit"):
+    with pytest.raises(
+        InputError, match=r"at most 299 distinct reads that are connected, found 300; use a smaller limit"
+    ):
         average_clusters(tree, Limit(30))
     assert len(average_clusters(tree, Limit(0))) == 300

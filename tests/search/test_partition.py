@@ -142,7 +142,11 @@ def test_names_with_white_space(tmp_path):
     [
         ("", {}, "reads.fa: expected FASTA, .*found an empty file"),
         (">a\nAC\n>b\n>c\nGT\n", {}, r"reads.fa: record 2 \(b\): the sequence is empty; remove the record"),
-        (">a\nAC\n>b\nACN\n", {}, r"reads.fa: record 2 \(b\), position 3: expected one of ACGT \(dna\), found 'N'; choose"),
+        (
+            ">a\nAC\n>b\nACN\n",
+            {},
+            r"reads.fa: record 2 \(b\), position 3: expected one of ACGT \(dna\), found 'N'; choose",
+        ),
         (">a\nAC\n>b\nACGTA\n", {"max_length": 4}, r"record 2 \(b\): expected at most 4 bases.*found 5; cut the reads"),
         (">b\nNN\n", {"on_invalid": "drop"}, "reads.fa: expected reads, found none that can be used"),
         (">b\nNNNNN\n", {"on_invalid": "drop", "max_length": 4}, "expected at most 4 bases"),
@@ -238,7 +242,7 @@ def test_sources_are_recognised_wherever_they_are(tmp_path):
     assert describe_sources(["tree:20", "human16s"])[0] == "tree:20"
     (tmp_path / "below" / "reads.fa").write_bytes(b"123456780")
     assert describe_sources([str(tmp_path / "below" / "reads.fa")]) != expected
-    with pytest.raises(InputError, match="none.fa: expected a file or the name of a built-in set"):
+    with pytest.raises(InputError, match=r"none.fa: expected a file or the name of a built-in set"):
         describe_sources([str(tmp_path / "none.fa")])
 
 

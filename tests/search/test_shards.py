@@ -122,14 +122,18 @@ def change(folder, **values):
 
 def test_a_folder_without_embeddings(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="expected a folder of `nwa embed`, found no manifest.json in it; embed the"):
+        with pytest.raises(
+            InputError, match=r"expected a folder of `nwa embed`, found no manifest.json in it; embed the"
+        ):
             open_shards(folder)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "half {", '{"format": null}', "\x00", "null"])
 def test_a_damaged_manifest(folder, content):
     (folder / "manifest.json").write_text(content)
-    with pytest.raises(InputError, match="manifest.json: expected the manifest of `nwa embed`, found a damaged") as error:
+    with pytest.raises(
+        InputError, match=r"manifest.json: expected the manifest of `nwa embed`, found a damaged"
+    ) as error:
         open_shards(folder)
     assert "\n" not in str(error.value)
 
@@ -182,7 +186,9 @@ def test_a_flipped_byte(folder, place):
     path.write_bytes(content)
     shards = open_shards(folder)
     assert [shards.good(0), shards.good(1)] == [False, True]
-    with pytest.raises(InputError, match=r"00000.parquet: expected the file that the manifest describes, found another"):
+    with pytest.raises(
+        InputError, match=r"00000.parquet: expected the file that the manifest describes, found another"
+    ):
         shards.read(0)
     shards.read(1)
 

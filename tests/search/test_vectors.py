@@ -51,7 +51,8 @@ def test_suitable_sizes():
     assert [suitable_kind(count) for count in (0, MOST_FLAT, MOST_FLAT + 1, MOST_WIDE, MOST_WIDE + 1)] == [
         "flat", "flat", "ivf", "ivf", "ivf8"
     ]  # fmt: skip
-    assert [suitable_cells(count) for count in (0, 1, 49, 100, 20_000, 1_000_000, 10**12)] == [1, 1, 1, 2, 282, 2000, 1 << 16]
+    assert [suitable_cells(count) for count in (0, 1, 49, 100, 20_000)] == [1, 1, 1, 2, 282]
+    assert [suitable_cells(count) for count in (1_000_000, 10**12)] == [2000, 65_536]
     for count in (0, 1, 100, 20_000, 5_000_000):
         for kind in KINDS:
             assert wanted_sample(kind, count) <= max(1, count)
@@ -138,7 +139,9 @@ def test_damaged_files(points, tmp_path):
     (tmp_path / "text").write_text("no index")
     (tmp_path / "empty").write_bytes(b"")
     for name in ("cut", "text", "empty", "none"):
-        with pytest.raises(InputError, match=f"{name}: expected an index, found a damaged file or none .*again") as error:
+        with pytest.raises(
+            InputError, match=f"{name}: expected an index, found a damaged file or none .*again"
+        ) as error:
             read_index(tmp_path / name)
         assert "\n" not in str(error.value)
 
