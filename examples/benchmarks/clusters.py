@@ -15,26 +15,46 @@ import csv
 import gzip
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from peers import Clustering, cdhit_clusters, mmseqs_clusters, run, swarm_clusters, vsearch_clusters
-from search import machine, write_fasta
+from peers import MANY_ERRORS, Clustering, cdhit_clusters, mmseqs_clusters, run, swarm_clusters, vsearch_clusters
+from search import add_cell, find_cell, machine, read_cells, write_fasta
 from simulated_reads import storage_origin, write_reads
 
 from nwa_lightning import load_sequences
-from nwa_lightning.search.clusters import Clusters
 from nwa_lightning.search.cluster_report import diameters
+from nwa_lightning.search.clusters import Clusters, greedy_clusters
+from nwa_lightning.search.limits import Limit
 from nwa_lightning.search.reads import distinct_reads
 from nwa_lightning.sequences.collection import Sequences
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
-from finished import add_cell, find_cell, read_cells  # noqa: E402
-
 RESULTS = Path(__file__).parents[1] / "results" / "clusters.csv"
 COLUMNS = ("task", "reads", "method", "clusters", "ari", "largest", "seconds", "peak_mb", "threads", "machine")
+
+
+#: The best settings of the others that we found for each task, and their own defaults with a suitable identity.
+CNR: dict[str, Callable[..., Clustering]] = {
+    "vsearch, defaults, id 0.8": partial(vsearch_clusters, identity=0.8, maxaccepts=1, maxrejects=32, tuned=False),
+    "vsearch, tuned": vsearch_clusters,
+    "MMseqs2 linclust, tuned": partial(mmseqs_clusters, mode="easy-linclust", coverage=0.9),
+    "MMseqs2, tuned": mmseqs_clusters,
+    "CD-HIT, id 0.82": cdhit_clusters,
+    "swarm, 1 difference": swarm_clusters,
+}
+STORAGE: dict[float, dict[str, Callable[..., Clustering]]] = {
+    0.05: {
+        "vsearch, tuned": vsearch_clusters,
+        "MMseqs2 linclust, tuned": partial(mmseqs_clusters, mode="easy-linclust", coverage=0.9),
+    },
+    0.15: {
+        "vsearch, tuned": partial(vsearch_clusters, identity=0.65, options=MANY_ERRORS),
+        "MMseqs2 linclust, tuned": partial(mmseqs_clusters, mode="easy-linclust", coverage=0.5),
+    },
+}
 
 
 def adjusted_rand_index(one: np.ndarray, two: np.ndarray) -> float:
@@ -59,7 +79,17 @@ def ours(reads: Path, options: list[str], threads: int) -> Clustering:
     return Clustering(np.array(labels), seconds, peak)
 
 
-def measure(task: str, reads: Path, truth: np.ndarray | None, methods: dict[str, Callable[[], Clustering]], threads: int) -> None:
+def within_python(reads: Path, identity: float, threads: int) -> Clustering:
+    """Greedy clusters of a file, without the start of Python and of its packages."""
+    started = time.perf_counter()
+    distinct = distinct_reads(load_sequences(reads))
+    found = greedy_clusters(distinct.reads, Limit(identity=identity), threads=threads)
+    return Clustering(found.cluster[distinct.member_of], time.perf_counter() - started, 0.0)
+
+
+def measure(
+    task: str, reads: Path, truth: np.ndarray | None, methods: dict[str, Callable[[], Clustering]], threads: int
+) -> None:
     """Run the methods that are not in the table yet."""
     sequences = load_sequences(reads)
     for name, method in methods.items():
@@ -87,7 +117,9 @@ def largest_distance(sequences: Sequences, labels: np.ndarray, threads: int) -> 
     cluster = np.zeros(len(distinct.reads), dtype=np.int64)
     cluster[distinct.member_of] = number  # copies that a program put into several clusters count once
     _, cluster = np.unique(cluster, return_inverse=True)
-    whole = Clusters(distinct.reads, np.unique(cluster, return_index=True)[1], cluster, np.zeros(len(cluster), dtype=np.int64))
+    whole = Clusters(
+        distinct.reads, np.unique(cluster, return_index=True)[1], cluster, np.zeros(len(cluster), dtype=np.int64)
+    )
     return int(diameters(whole, threads=threads).max())
 
 
@@ -95,6 +127,7 @@ def cnr(reads: Path, truth: np.ndarray, threads: int) -> None:
     """Nanopore reads of 110 bases with 6 % errors, of 998 known strands."""
     methods = {
         "nwa greedy, id 0.75": lambda: ours(reads, ["--id", "0.75"], threads),
+        "the same, without the start of Python": lambda: within_python(reads, 0.75, threads),
         "nwa average, id 0.75": lambda: ours(reads, ["--id", "0.75", "--method", "average"], threads),
         "nwa components, id 0.82": lambda: ours(reads, ["--id", "0.82", "--method", "components"], threads),
         **{f"{name}": partial(run, reads, threads=threads) for name, run in CNR.items()},
@@ -119,10 +152,19 @@ def human16s(reads: Path, threads: int) -> None:
         for method in ("greedy", "average", "components")
     }
     methods["vsearch cluster_size, id 0.97"] = partial(
-        vsearch_clusters, reads, threads=threads, identity=0.97, method="cluster_size"
+        vsearch_clusters,
+        reads,
+        threads=threads,
+        identity=0.97,
+        method="cluster_size",
+        maxaccepts=1,
+        maxrejects=32,
+        tuned=False,
     )
     methods["CD-HIT, id 0.97"] = partial(cdhit_clusters, reads, threads=threads, identity=0.97)
-    methods["MMseqs2, id 0.97"] = partial(mmseqs_clusters, reads, threads=threads, identity=0.97)
+    methods["MMseqs2, id 0.97"] = partial(
+        mmseqs_clusters, reads, threads=threads, identity=0.97, coverage=0.97, tuned=False
+    )
     measure("human16s", reads, None, methods, threads)
 
 
@@ -148,7 +190,9 @@ def main() -> None:
         reads = chosen.work / f"storage_{chosen.reads}_{chosen.errors}.fasta"
         if not reads.exists():
             write_reads(storage_origin(chosen.reads, 10, 150, chosen.errors, 0), 0, reads)
-        truth = np.array([int(line.partition("strand=")[2].split()[0]) for line in reads.open() if line.startswith(">")])
+        truth = np.array(
+            [int(line.partition("strand=")[2].split()[0]) for line in reads.open() if line.startswith(">")]
+        )
         storage(reads, truth, chosen.errors, threads)
     else:
         reads = chosen.work / "human16s.fasta"

@@ -12,6 +12,7 @@ in UCLUST (Edgar, 2010, doi 10.1093/bioinformatics/btq461).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,9 +23,11 @@ from numpy.typing import NDArray
 from nwa_lightning.errors import InputError
 from nwa_lightning.parts import one_line
 from nwa_lightning.search.clusters import Clusters, greedy_clusters
-from nwa_lightning.search.exact import exact_hits
+from nwa_lightning.search.exact import exact_hits, letters_of
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced
+from nwa_lightning.search.hits import Hits
+from nwa_lightning.search.hits import joined as joined_hits
 from nwa_lightning.search.index_files import sample_vectors
 from nwa_lightning.search.limits import Limit
 from nwa_lightning.search.reads import Reads, concatenated
@@ -159,8 +162,9 @@ def settle_shard(
 ) -> None:
     """Move the reads of the centroids that have joined others.
 
-    Such a read joins the nearest centroid within the limit, among the centroids of its cell that are left and those that the
-    others of its cell have joined. If there is none, it is clustered with the reads of the cell that have none either.
+    Such a read follows its centroid if it is within the limit of the other one. Otherwise it joins the nearest centroid within
+    the limit, among the centroids of its cell that are left and those that the others of its cell have joined. If there is none,
+    it is clustered with the reads of the cell that have none either.
 
     Args:
         folder: Folder of ``nwa embed``.
@@ -180,9 +184,14 @@ def settle_shard(
     row, centroid, edits = (table[name].to_numpy().copy() for name in ("row", "centroid", "edits"))
     moved = np.flatnonzero(np.isin(centroid, moves["centroid"].to_numpy()))
     own = np.setdiff1d(np.flatnonzero(row == centroid), moved)
-    others, first = np.unique(moves["into"].to_numpy(), return_index=True)
+    others, first, which = np.unique(moves["into"].to_numpy(), return_index=True, return_inverse=True)
     targets = concatenated([reads.take(own), _reads(moves.take(first), shards.alphabet)]).sequences
-    hits = exact_hits(reads.sequences.take(moved), targets, limit=limit, threads=torch.get_num_threads())
+    order = np.argsort(moves["centroid"].to_numpy())
+    wanted = len(own) + which[order][np.searchsorted(moves["centroid"].to_numpy()[order], centroid[moved])]
+    hits = _within(reads.sequences.take(moved), targets, wanted, limit)
+    lost = np.setdiff1d(np.arange(len(moved)), hits.query)
+    found = exact_hits(reads.sequences.take(moved[lost]), targets, limit=limit, threads=torch.get_num_threads())
+    hits = joined_hits(hits, replace(found, query=lost[found.query]))
     near = moved[hits.query]
     centroid[near], edits[near] = np.concatenate([row[own], others])[hits.target], hits.edits
     left = np.setdiff1d(moved, near)
@@ -230,6 +239,16 @@ def read_centroids(path: Path) -> Centroids:
 def _clustered(reads: Reads, limit: Limit, shards: Shards, *, exact: bool) -> Clusters:
     embedder = None if exact else lambda _: shards.embedder()
     return greedy_clusters(reads, limit, embedder, threads=torch.get_num_threads())
+
+
+def _within(queries: Sequences, targets: Sequences, wanted: NDArray[np.int64], limit: Limit) -> Hits:
+    """Each query and its ``(Q,)`` target, where they are within the limit."""
+    each = np.arange(len(queries))
+    limits = limit.most_edits(queries.lengths, targets.lengths[wanted])
+    letters = letters_of(queries, targets, threads=torch.get_num_threads())
+    pairs = np.stack([each, len(queries) + wanted], axis=1)
+    edits = letters.pairs(pairs, cutoff=int(limits.max(initial=0)), threads=torch.get_num_threads()).astype(np.int64)
+    return Hits(each, wanted, edits, np.zeros(len(queries), dtype=bool)).take(edits <= limits)
 
 
 def _with_centroids(table: Any, centroid: NDArray[np.int64], edits: NDArray[np.int64]) -> Any:

@@ -29,9 +29,12 @@ COLUMNS: Final = 1024
 #: With more centroids than this, vectors choose which of them are compared.
 MOST_COMPARED: Final = 8192
 
-#: Nearest centroids, and cells of the index, for a read; more for a read that would become a centroid itself.
-_FIRST_LOOK: Final = (8, 8)
-_SECOND_LOOK: Final = (64, 64)
+#: Nearest centroids that a read is compared with, found in this many cells of an index.
+_FIRST_LOOK: Final = 8
+_CELLS: Final = 8
+
+#: Nearest centroids of all that a read is compared with before it becomes a centroid itself.
+_SECOND_LOOK: Final = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +129,8 @@ class _Greedy:
         """Compare reads with the centroids whose vectors are nearest."""
         vectors = index.embed(rows)
         left = np.arange(len(rows))
-        for count, cells in (_FIRST_LOOK, _SECOND_LOOK):
-            candidates = nearest_vectors(index.vectors, vectors[left], count, cells=cells, threads=self.threads)
+        for count, where in ((_FIRST_LOOK, index.cells), (_SECOND_LOOK, index.whole)):
+            candidates = nearest_vectors(where, vectors[left], count, cells=_CELLS, threads=self.threads)
             query, place = np.nonzero(candidates >= 0)
             numbers = candidates[query, place]
             targets = np.array(self.centroids)[numbers]
@@ -197,7 +200,10 @@ class _Greedy:
 
 
 class _CentroidIndex:
-    """Vectors of the centroids."""
+    """Vectors of the centroids, in cells for a fast look, and as a whole for a thorough one.
+
+    Noisy copies of random strands are often in another cell than their centroid.
+    """
 
     def __init__(self, reads: Sequences, embedder: ReadEmbedder) -> None:
         self.reads = reads
@@ -205,7 +211,9 @@ class _CentroidIndex:
         kind = suitable_kind(len(reads))
         size = wanted_sample(kind, len(reads))
         rows = np.sort(np.random.default_rng(0).permutation(len(reads))[:size])
-        self.vectors: Any = trained(kind, self.embed(rows), len(reads))
+        sample = self.embed(rows)
+        self.cells: Any = trained(kind, sample, len(reads))
+        self.whole: Any = trained("flat", sample, len(reads))
 
     def embed(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """``(R, m)`` vectors of some reads."""
@@ -213,4 +221,6 @@ class _CentroidIndex:
 
     def add(self, rows: NDArray[np.int64]) -> None:
         """Add centroids."""
-        extend(self.vectors, self.embed(rows))
+        vectors = self.embed(rows)
+        extend(self.cells, vectors)
+        extend(self.whole, vectors)

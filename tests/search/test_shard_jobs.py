@@ -258,7 +258,7 @@ class Loops:
         return min(found)[2] if found else None
 
     def by_cells(self, cell):
-        """Centroid of each row; number of centroids that join others, and of reads that find no other."""
+        """Centroid of each row; how many centroids join others, and how many reads join another one or none."""
         sizes = self.reads.sizes
         centroid, centroids = {}, []
         for number in range(cell.max() + 1):
@@ -268,19 +268,22 @@ class Loops:
             centroid.update(found)
         weights = np.array([sum(sizes[row] for row in centroid if centroid[row] == c) for c in centroids])
         into = self.greedy(centroids, weights)
-        lost = 0
+        elsewhere = anew = 0
         for number in range(cell.max() + 1):
             rows = np.flatnonzero(cell == number).tolist()
             own = [row for row in rows if centroid[row] == row and into[row] == row]
             others = sorted({into[row] for row in rows if centroid[row] == row and into[row] != row})
             moved = [row for row in rows if into[centroid[row]] != centroid[row]]
-            found = {row: self.nearest(row, own + others) for row in moved}
+            found = {row: into[centroid[row]] for row in moved}
+            lost = [row for row in moved if self.edits(row, found[row]) is None]
+            found.update({row: self.nearest(row, own + others) for row in lost})
+            elsewhere += sum(found[row] is not None for row in lost)
             left = [row for row in moved if found[row] is None]
-            lost += len(left)
+            anew += len(left)
             if left:
                 found.update(self.greedy(left, sizes[left]))
             centroid.update(found)
-        return centroid, sum(into[c] != c for c in centroids), lost
+        return centroid, (sum(into[c] != c for c in centroids), elsewhere, anew)
 
 
 @pytest.mark.parametrize(("limit", "cells"), [(Limit(3), 1), (Limit(5), 3), (Limit(identity=0.75), 4), (Limit(7), 9)])
@@ -291,18 +294,18 @@ def test_clusters_by_cells(folder, tmp_path, limit, cells):
     vectors = np.concatenate([shards.read(number).embeddings for number in range(len(shards))]).astype(float)
     cell = np.square(vectors[:, None] - means).sum(axis=2).argmin(axis=1)
     loops = Loops(reads, limit)
-    expected, joined, lost = loops.by_cells(cell)
+    expected, counts = loops.by_cells(cell)
     if cells == 1:
         whole = greedy_clusters(reads, limit)
         assert expected == dict(enumerate(whole.centroids[whole.cluster].tolist()))
-        assert joined == 0
+        assert counts == (0, 0, 0)
     else:
-        assert min(joined, lost) > 0  # so that all rules are tried
+        assert min(counts) > 0  # so that all rules are tried
 
     table, lines, fasta = (tmp_path / name for name in ("members.parquet", "members.tsv", "centroids.fasta"))
     found = cluster_by_shards(folder, limit, members=table, cells=cells)
     again = cluster_by_shards(folder, limit, members=lines, centroids=fasta, cells=cells, exact=True)
-    assert found.joined == again.joined == joined
+    assert found.joined == again.joined == counts[0]
     assert found.sizes.tolist() == again.sizes.tolist() == sorted(found.sizes.tolist(), reverse=True)
     assert (found.reads, found.distinct) == (reads.sizes.sum(), len(reads))
     rows = pyarrow.parquet.read_table(table).to_pylist()
