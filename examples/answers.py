@@ -25,7 +25,9 @@ def main() -> None:
     index = Index.build(known, ReadEmbedder(load_pretrained("human16s-v4")))
     found = index.search(queries, identity=0.9, recall=0.99)
     exact = index.search(queries, identity=0.9, exact=True)
-    same = np.intersect1d(found.hits.query * len(reads) + found.hits.edits, exact.hits.query * len(reads) + exact.hits.edits)
+    same = np.intersect1d(
+        found.hits.query * len(reads) + found.hits.edits, exact.hits.query * len(reads) + exact.hits.edits
+    )
     print(f"{len(exact.hits)} of 100 queries have a known read of 90 % identity; the index found {len(same)} of them")
 
     clusters = greedy_clusters(distinct_reads(known).reads, Limit(identity=0.97))

@@ -1,8 +1,9 @@
 """A set of any size, shard by shard: python examples/large_set.py reads.fasta --queries queries.fasta --out known.
 
-Every step runs a plain function from files to files for each shard or cell: by default in this process, one after the other, and
-with ``--ray`` on all processors of this machine, with the same result. For a cluster, give RayExecutor its address. Without
-files, 3,000 reads of DNA storage are simulated. The table shows what each function costs: seconds, and CPU seconds of this process.
+Every step runs a plain function from files to files for each shard or cell: by default in this process, one after the
+other, and with ``--ray`` on all processors of this machine, with the same result. For a cluster, give RayExecutor its
+address. Without files, 3,000 reads of DNA storage are simulated. The table shows what each function costs: seconds, and
+CPU seconds of this process.
 """
 
 import argparse

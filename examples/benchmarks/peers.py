@@ -55,7 +55,7 @@ MANY_ERRORS: Final[Options] = {"--wordlength": 6, "--minwordmatches": 6}
 
 #: Options of MMseqs2 for clusters of noisy reads: many short words per read, cheap gaps, and connected components.
 _NOISY_READS: Final[Options] = {
-    **{"-k": 9, "--spaced-kmer-mode": 0, "--kmer-per-seq": 100},
+    **{"--kmer-per-seq": 100, "--spaced-kmer-mode": 0},
     **{"--gap-open": 3, "--gap-extend": 2, "--cluster-mode": 1},
 }
 
@@ -201,7 +201,7 @@ def mmseqs_clusters(
     with _numbered(reads) as (folder, (known,)):
         files = [mode, folder / "0.fasta", folder / "found", folder / "scratch"]
         plain = {"--dbtype": 2, "-v": 1, "--threads": threads, "--min-seq-id": identity, "-c": coverage}
-        words = _NOISY_READS if tuned else {}
+        words = {"-k": 9 if mode == "easy-cluster" else 13, **_NOISY_READS} if tuned else {}
         cost = run(["mmseqs", *files, *_flat({**plain, **words, **(options or {})})])
         members = ((int(member), int(first)) for first, member in _rows(folder / "found_cluster.tsv"))
         return Clustering(_labels(len(known), members), *cost)

@@ -15,7 +15,7 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.search.embed import embed_reads
 from nwa_lightning.search.index_files import read_deleted, write_deleted
 from nwa_lightning.search.partition import describe_sources
-from nwa_lightning.search.shards import MANIFEST, Shards, open_shards, write_manifest
+from nwa_lightning.search.shards import MANIFEST, open_shards, write_manifest
 
 #: Folder within the folder, for embeddings that are not finished.
 _ADDING: Final = ".adding"
@@ -24,22 +24,27 @@ _ADDING: Final = ".adding"
 def add_reads(folder: str | Path, sources: Sequence[str]) -> None:
     """Embed more reads with the model of a folder, into more shards; the same call continues an interrupted one.
 
-    A read that is there already becomes another row.
+    A read that is there already becomes another row. Files that were added before are left out.
 
     Args:
         folder: Folder of ``nwa embed``.
         sources: Files or sets of reads.
 
     Raises:
-        InputError: If the reads cannot be used, or the folder cannot be written.
+        InputError: If the reads cannot be used, only some of the files were added before, or the folder cannot be written.
     """
     shards = open_shards(folder)
+    known = shards.manifest
     adding = shards.folder / _ADDING
-    if _added_before(shards, adding):
-        done = open_shards(adding).manifest.source == describe_sources(sources)
-        shutil.rmtree(adding, ignore_errors=True)
-        if done:
-            return
+    if (adding / MANIFEST).exists() and set(open_shards(adding).manifest.source) <= set(known.source):
+        shutil.rmtree(adding, ignore_errors=True)  # an interrupted call has listed its shards, and left this behind
+    wanted = describe_sources(sources)
+    before = [name for name in wanted if name in known.source]
+    if len(before) == len(wanted):
+        print(f"{folder}: holds these reads already")
+        return
+    if before:
+        raise InputError(f"{folder}: expected files that are not in it yet, found {before[0]}; leave it out")
     embed_reads(sources, adding, shards.embedder(), alphabet=shards.alphabet)
     new = open_shards(adding).manifest
     records = []
@@ -50,7 +55,6 @@ def add_reads(folder: str | Path, sources: Sequence[str]) -> None:
         except OSError as error:
             raise InputError(f"{shards.folder / name}: {error.strerror}; run the command again") from None
         records.append({**record, "file": name, "added": True})
-    known = shards.manifest
     write_manifest(
         shards.folder,
         replace(
@@ -62,14 +66,6 @@ def add_reads(folder: str | Path, sources: Sequence[str]) -> None:
         ),
     )
     shutil.rmtree(adding, ignore_errors=True)
-
-
-def _added_before(shards: Shards, adding: Path) -> bool:
-    """Whether an interrupted call listed all of its shards, and only left the folder behind."""
-    if not (adding / MANIFEST).exists():
-        return False
-    new = [record["sha256"] for record in open_shards(adding).manifest.shards]
-    return [record["sha256"] for record in shards.manifest.shards][-len(new) :] == new
 
 
 def delete_reads(folder: str | Path, names: str | Path) -> int:

@@ -168,6 +168,11 @@ def test_reads_are_added_and_deleted(known, capsys):
     main(["embed", "known.fasta", "--out=own", "--landmarks=30", *CPU])
     main(["index", "own", "--add", "more.fasta", "--kind=ivf"])
     assert "indexed: 280 reads in 2 shards, 2 of them now, in own" in capsys.readouterr().out
+    main(["index", "own", "--add", "more.fasta"])
+    assert (
+        capsys.readouterr().out
+        == "own: holds these reads already\nindexed: 280 reads in 2 shards, 0 of them now, in own\n"
+    )
     main(["search", "more.fasta", "own", "--exact"])
     rows = tables(capsys.readouterr().out)
     assert [(row[1], row[2]) for row in rows] == [(f"m{number}", "0") for number in range(30)]

@@ -130,9 +130,10 @@ def test_vectors_choose_the_centroids(tree, embedder, monkeypatch):
         asked.append(len(reads))
         return embedder
 
-    for look, kind in (((1000, 1000), "flat"), ((1000, 1000), "ivf")):
+    monkeypatch.setattr(clusters, "_FIRST_LOOK", 1000)
+    monkeypatch.setattr(clusters, "_CELLS", 1000)
+    for kind in ("flat", "ivf"):
         monkeypatch.setattr(clusters, "suitable_kind", lambda _, kind=kind: kind)
-        monkeypatch.setattr(clusters, "_FIRST_LOOK", look)
         for limit in LIMITS[:3]:
             asked.clear()
             check(greedy_clusters(tree, limit, make, threads=2), tree, limit)
@@ -146,9 +147,10 @@ def test_few_candidates_miss_little(tree, embedder, monkeypatch):
     limit = Limit(None, 0.85)
     expected = len(greedy_clusters(tree, limit))
     strings = tree.sequences.to_strings()
-    for look, most in (((1, 1), 1.3), ((8, 8), 1.05)):
-        monkeypatch.setattr(clusters, "_FIRST_LOOK", look)
-        monkeypatch.setattr(clusters, "_SECOND_LOOK", look)
+    monkeypatch.setattr(clusters, "suitable_kind", lambda _: "ivf")
+    for look, most in ((1, 1.3), (8, 1.05)):
+        for name in ("_FIRST_LOOK", "_CELLS", "_SECOND_LOOK"):
+            monkeypatch.setattr(clusters, name, look)
         found = greedy_clusters(tree, limit, lambda _: embedder)
         assert expected <= len(found) <= most * expected
         for row, (number, edits) in enumerate(zip(found.cluster.tolist(), found.edits.tolist(), strict=True)):

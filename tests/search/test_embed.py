@@ -416,12 +416,38 @@ def test_adding_is_interrupted(known, tmp_path, capsys, monkeypatch, moment):
         with pytest.raises(KeyError, match="interrupted"):
             add_reads(known, [str(more)])
     assert digests(known) != expected
-    add_reads(known, [str(more)])
-    assert digests(known) == expected
+    for _ in range(2):
+        add_reads(known, [str(more)])
+        assert digests(known) == expected
 
 
 def is_shard(path):
     return Path(path).suffix == ".parquet"
+
+
+def test_files_that_were_added_before(known, tmp_path, fasta, capsys):
+    """An interrupted `nwa index --add` may have added them; the same command must not add them again."""
+    more, other = tmp_path / "more.fasta", tmp_path / "other.fasta"
+    other.write_text(more.read_text().replace(">m", ">n"))
+    add_reads(known, [str(more)])
+    before = digests(known)
+    for sources in ([str(more)], [fasta], [str(more), fasta]):
+        capsys.readouterr()
+        add_reads(known, sources)
+        assert capsys.readouterr().out == f"{known}: holds these reads already\n"
+    with pytest.raises(
+        InputError, match=r"known: expected files that are not in it yet, found more.fasta \(.*; leave it out"
+    ):
+        add_reads(known, [str(other), str(more)])
+    assert digests(known) == before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(change.shutil, "rmtree", lambda *_, **__: None)
+        add_reads(known, [str(other)])
+    assert (known / ".adding").exists()
+    other.write_text(more.read_text().replace(">m", ">o"))
+    add_reads(known, [str(other)])
+    assert not (known / ".adding").exists()
+    assert len(open_shards(known)) == 4 * 4
 
 
 def test_what_cannot_be_added(known, tmp_path):
