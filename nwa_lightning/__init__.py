@@ -9,6 +9,7 @@ from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import PairBatch, pair_batch
 from nwa_lightning.data.collate import CollatedBatch, NWACollate
 from nwa_lightning.data.datamodule import NWADataModule
+from nwa_lightning.data.near import NearPairs
 from nwa_lightning.encoders.asmac import AsMac
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.cnned import CNNED
@@ -106,6 +107,7 @@ __all__ = [
     "NWALoss",
     "NWAMixin",
     "NWAWeightSchedule",
+    "NearPairs",
     "NeuroSEEDCNN",
     "NeuroSEEDTransformer",
     "PairBatch",

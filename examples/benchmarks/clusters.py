@@ -40,15 +40,16 @@ COLUMNS = ("task", "reads", "method", "clusters", "ari", "largest", "seconds", "
 CNR: dict[str, Callable[..., Clustering]] = {
     "vsearch, defaults, id 0.8": partial(vsearch_clusters, identity=0.8, maxaccepts=1, maxrejects=32, tuned=False),
     "vsearch, tuned": vsearch_clusters,
-    "MMseqs2 linclust, tuned": partial(mmseqs_clusters, mode="easy-linclust", coverage=0.9),
+    "MMseqs2 linclust, tuned": partial(mmseqs_clusters, mode="easy-linclust"),
     "MMseqs2, tuned": mmseqs_clusters,
     "CD-HIT, id 0.82": cdhit_clusters,
-    "swarm, 1 difference": swarm_clusters,
+    "swarm, 12 differences": swarm_clusters,
 }
 STORAGE: dict[float, dict[str, Callable[..., Clustering]]] = {
     0.05: {
         "vsearch, tuned": vsearch_clusters,
-        "MMseqs2 linclust, tuned": partial(mmseqs_clusters, mode="easy-linclust", coverage=0.9),
+        "MMseqs2, tuned": partial(mmseqs_clusters, coverage=0.8),
+        "MMseqs2 linclust, tuned": partial(mmseqs_clusters, mode="easy-linclust", coverage=0.8),
     },
     0.15: {
         "vsearch, tuned": partial(vsearch_clusters, identity=0.65, options=MANY_ERRORS),

@@ -7,7 +7,6 @@ encoder and its changes, joined by ``+``::
     v                       a quarter of each batch variants with up to 5 % edits (landmarks.yaml has them anyway)
     n0.25                   a fraction of 0.25 of each batch are near partners: copies with up to 5 % edits
     g0.25                   near partners are reads of the same cluster
-    P512                    512 pairs a batch
     r0.98                   first radius of the sphere, for unrelated reads
 
 The first cell of an encoder trains for the given CPU seconds; the time of a step is measured over 60 steps first. All other
@@ -65,12 +64,10 @@ def options_of(row: str) -> list[str]:
             found.append(f"--data.near.fraction={number}")
             if letter == "g":
                 found.append(f"--data.near.group={CLUSTER}")
-        elif letter == "P":
-            found.append(f"--data.pairs={number}")
         elif letter == "r":
             found.append(f"--model.distance.radius={number}")
         else:
-            raise SystemExit(f"{row}: expected changes such as v, n0.25, g0.25, P512 or r0.98, found {change}")
+            raise SystemExit(f"{row}: expected changes such as v, n0.25, g0.25 or r0.98, found {change}")
     return found
 
 

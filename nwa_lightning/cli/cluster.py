@@ -74,8 +74,7 @@ def _run(chosen: argparse.Namespace) -> None:
     limit.check()
     if chosen.identity is None and chosen.maxdist is None:
         raise InputError("nwa cluster: expected --id or --maxdist, found neither; give one, such as --id 0.97")
-    if all(getattr(chosen, name) is None for name in _FILES):
-        raise InputError(f"nwa cluster: expected an output file, found none; give one of --{', --'.join(_FILES)}")
+    _check_outputs(chosen)
     threads = threads_of(chosen)
     with chosen_executor(chosen) as executor:
         if chosen.executor != "memory":
@@ -93,6 +92,22 @@ def _run(chosen: argparse.Namespace) -> None:
         f"largest distance within a cluster {max(wide.max(initial=0), 0)} edits; {seconds:.1f} s"
     )
     _check(chosen, clusters, limit, threads)
+
+
+def _check_outputs(chosen: argparse.Namespace) -> None:
+    paths = [Path(getattr(chosen, name)).absolute() for name in _FILES if getattr(chosen, name) is not None]
+    if not paths:
+        raise InputError(f"nwa cluster: expected an output file, found none; give one of --{', --'.join(_FILES)}")
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise InputError(
+                f"{path}: expected a file for each output, found two outputs for it; choose another name for one"
+            )
+    if chosen.otutab is not None and is_folder(chosen.reads):
+        raise InputError(
+            f"--otutab: expected a file of reads, found {chosen.reads}, where copies of a read are only counted, without their "
+            f"samples; give the file that was embedded"
+        )
 
 
 def _by_shards(chosen: argparse.Namespace, limit: Limit, executor: Executor) -> None:

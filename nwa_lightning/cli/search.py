@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,7 @@ def _run(chosen: argparse.Namespace) -> None:
         print(_summary(done, chosen))
     else:
         _print(done.rows)
+        print(_summary(done, chosen), file=sys.stderr)  # not among the hits
 
 
 class _Done(NamedTuple):

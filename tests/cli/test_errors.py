@@ -131,7 +131,7 @@ def test_a_malformed_fit(in_a_folder, refused, args, message):
     [
         ([], "the following arguments are required: COMMAND"),
         (["fti"], "did you mean fit?"),
-        (["nosuch"], "expected a command (fit, validate, test, predict, export, demo), found nosuch"),
+        (["nosuch"], "expected a command (fit, validate, test, predict, export, demo, embed, "),
         (["test"], "--ckpt_path: expected a checkpoint, found none"),
         (["validate"], "--ckpt_path: expected a checkpoint, found none"),
         (["predict", "--data.data=reads.txt"], "--ckpt_path: expected a checkpoint, found none"),
@@ -176,7 +176,7 @@ def test_a_bug_keeps_its_traceback(in_a_folder, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("Expected nothing of this")
 
-    monkeypatch.setattr("nwa_lightning.cli.main.export_checkpoint", broken)
+    monkeypatch.setattr("nwa_lightning.models.export.export_checkpoint", broken)
     with pytest.raises(RuntimeError, match="of this"):
         main(["export", "--ckpt_path=a", "--to=b"])
 

@@ -104,7 +104,9 @@ def test_hits_are_printed(known, capsys):
         ("dir", ["--exact"]),
     ):
         main(["search", "queries.fasta", place, *options, "--threads=1"])
-        found = tables(capsys.readouterr().out)
+        shown = capsys.readouterr()
+        found = tables(shown.out)
+        assert "50 of 50 queries have a hit among 250 reads" in shown.err
         assert [row[0] for row in found] == [f"q{row}" for row in range(50)]
         assert [int(row[2]) for row in found] == expected
         for number, (_, target, edits, identity) in enumerate(found):
@@ -346,6 +348,11 @@ MESSAGES = [
     ),
     (["cluster", "known.fasta", "--id=0.9", "--method=single", "--members=m"], "--method: invalid choice: 'single'"),
     (["cluster", "known.fasta", "--id=0.9", "--members=none/m"], "none/m: expected a folder that can be written"),
+    (
+        ["cluster", "known.fasta", "--id=0.9", "--members=m", "--uc=./m"],
+        "m: expected a file for each output, found two",
+    ),
+    (["cluster", "dir", "--id=0.9", "--otutab=t"], "--otutab: expected a file of reads, found dir"),
     (["cluster", "empty", "--id=0.9", "--members=m"], "empty: expected a folder of `nwa embed`"),
     (
         ["cluster", "known.fasta", "--id=0.9", "--members=m", "--landmarks=3", "--ckpt_path=c"],

@@ -52,6 +52,19 @@ def test_from_reads_to_answers(tmp_path):
     assert tree.count(",") == 7
 
 
+def test_a_large_set_shard_by_shard(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "large_set.py"), "--cells", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "300 queries have a hit" in done.stdout
+    assert "3,000 distinct reads: 300 clusters" in done.stdout  # one for each strand
+    jobs = [line.split()[:2] for line in done.stdout.splitlines() if "_shard " in line or "_centroids " in line]
+    found = {"embed_shard": 3, "build_shard": 3, "measure_shard": 3, "search_shard": 3, "divide_shard": 3}
+    found |= {"cluster_shard": 4, "join_centroids": 1, "settle_shard": 4}
+    assert jobs == [[name, str(count)] for name, count in found.items()]
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_cold_start(tmp_path):
     command = [sys.executable, str(EXAMPLES / "benchmarks" / "cold_start.py"), "--steps", "100", "--validate"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
