@@ -1,7 +1,8 @@
 from setuptools import Extension, setup
 
-KERNELS = ("nw_fill", "row_jsd", "edit_band", "soft_align")
-HEADERS = [name for kernel in KERNELS for name in (kernel, f"{kernel}_lanes")] + ["float_lanes", "float_lanes_end"]
+LANES = ("nw_fill", "row_jsd", "edit_band", "soft_align")  # compiled once for each instruction set
+KERNELS = (*LANES, "kmer_index")
+HEADERS = [*KERNELS, *(f"{kernel}_lanes" for kernel in LANES), "float_lanes", "float_lanes_end"]
 
 setup(
     ext_modules=[

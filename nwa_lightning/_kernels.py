@@ -1,8 +1,9 @@
-"""The compiled kernels, and the threads that share their work."""
+"""The compiled kernels, and the threads that share their work. Nothing here loads torch, which takes seconds."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -15,7 +16,7 @@ except ModuleNotFoundError as error:
         "the compiled part of nwa_lightning is missing; build it with: python -m pip install -e ."
     ) from error
 
-__all__ = ["compiled", "parallel_slices"]
+__all__ = ["compiled", "default_threads", "parallel_slices", "processors", "set_threads"]
 
 
 def parallel_slices(work: Callable[[slice], None], count: int, *, threads: int, group: int = 1) -> None:
@@ -43,6 +44,27 @@ def parallel_slices(work: Callable[[slice], None], count: int, *, threads: int, 
         wait(waiting)
     for helper in waiting:
         helper.result()  # raises what the helper raised
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """Threads if none are asked for: as many as torch was told to use, or else ``OMP_NUM_THREADS``, or else all processors."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # one number per level of nested loops
+    return int(wanted) if wanted.isdecimal() and int(wanted) else processors()
+
+
+def set_threads(count: int) -> None:
+    """Let torch use so many threads; if it is loaded later, no more than there are cores."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(count)  # torch reads it when it is loaded
 
 
 @cache

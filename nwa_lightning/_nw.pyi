@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 instruction_sets: tuple[str, ...]
 instruction_set: str
 edit_lanes: int
+kmer_most: int
 
 def fill(
     codes: NDArray[np.uint8],
@@ -91,4 +92,36 @@ def soft_gradients(
     score_gradient: NDArray[np.float32],
     weight_gradient: NDArray[np.float32],
     gap_gradient: NDArray[np.float32],
+) -> None: ...
+def kmer_count(
+    flat: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    k: int,
+    shift: int,
+    bins: int,
+    counts: NDArray[np.int64],
+) -> None: ...
+def kmer_fill(
+    flat: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    k: int,
+    shift: int,
+    bins: int,
+    places: NDArray[np.int64],
+    targets: NDArray[np.int32],
+) -> None: ...
+def kmer_nearest(
+    flat: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    k: int,
+    shift: int,
+    bins: int,
+    ends: NDArray[np.int64],
+    targets: NDArray[np.int32],
+    target_count: int,
+    found: NDArray[np.int32],
+    left: NDArray[np.int32],
 ) -> None: ...

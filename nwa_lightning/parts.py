@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from torch import nn
 
-from nwa_lightning.errors import InputError
+from nwa_lightning.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -121,11 +121,6 @@ def import_class(class_path: str, source: object) -> type:
             f"(PYTHONPATH)"
         )
     return found
-
-
-def one_line(error: Exception) -> str:
-    """The first two lines of a message as one line: the first line alone may only say where something failed."""
-    return " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__
 
 
 def _call_as_spec(cls: type[Part], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:

@@ -117,6 +117,31 @@ cdef extern from "edit_band.h" nogil:
     int c_edit_lanes "edit_lanes"()
 
 
+cdef extern from "kmer_index.h" nogil:
+    ctypedef struct kmer_reads:
+        const uint8_t *flat
+        const int64_t *starts
+        const int64_t *lengths
+        Py_ssize_t count
+        int k
+        int shift
+        Py_ssize_t bins
+
+    ctypedef struct kmer_search:
+        kmer_reads queries
+        const int64_t *ends
+        const int32_t *targets
+        Py_ssize_t target_count
+        Py_ssize_t most
+        int32_t *found
+        int32_t *left
+
+    int c_kmer_count "kmer_count"(const kmer_reads *reads, int64_t *counts)
+    int c_kmer_fill "kmer_fill"(const kmer_reads *reads, int64_t *places, int32_t *targets)
+    int c_kmer_nearest "kmer_nearest"(const kmer_search *search)
+    const int KMER_MOST
+
+
 def _runnable():
     cdef int index = 0
     names = []
@@ -144,6 +169,7 @@ def _choose():
 instruction_sets = _runnable()
 instruction_set = _choose()
 edit_lanes = c_edit_lanes()
+kmer_most = KMER_MOST
 
 
 def fill(
@@ -416,3 +442,95 @@ cdef void _fill_soft(
     batch.templates = gaps.shape[0]
     batch.letters = weights.shape[1]
     batch.positions = weights.shape[2]
+
+
+def kmer_count(
+    const uint8_t[::1] flat,
+    const int64_t[::1] starts,
+    const int64_t[::1] lengths,
+    int k,
+    int shift,
+    Py_ssize_t bins,
+    int64_t[::1] counts,
+):
+    """Add 1 to ``counts[r + 1]`` for every sequence in row r of the table, without the interpreter lock."""
+    cdef kmer_reads reads
+    cdef int status
+    if starts.shape[0] == 0:
+        return
+    _fill_kmers(&reads, flat, starts, lengths, k, shift, bins)
+    with nogil:
+        status = c_kmer_count(&reads, &counts[0])
+    if status != 0:
+        raise MemoryError("no memory for a table of all k-mers")
+
+
+def kmer_fill(
+    const uint8_t[::1] flat,
+    const int64_t[::1] starts,
+    const int64_t[::1] lengths,
+    int k,
+    int shift,
+    Py_ssize_t bins,
+    int64_t[::1] places,
+    int32_t[::1] targets,
+):
+    """Write the number of each sequence at ``places[r]``, which grows, for every row r in which it is, without the lock."""
+    cdef kmer_reads reads
+    cdef int status
+    if targets.shape[0] == 0:
+        return
+    _fill_kmers(&reads, flat, starts, lengths, k, shift, bins)
+    with nogil:
+        status = c_kmer_fill(&reads, &places[0], &targets[0])
+    if status != 0:
+        raise MemoryError("no memory for a table of all k-mers")
+
+
+def kmer_nearest(
+    const uint8_t[::1] flat,
+    const int64_t[::1] starts,
+    const int64_t[::1] lengths,
+    int k,
+    int shift,
+    Py_ssize_t bins,
+    const int64_t[::1] ends,
+    const int32_t[::1] targets,
+    Py_ssize_t target_count,
+    int32_t[:, ::1] found,
+    int32_t[::1] left,
+):
+    """Write the targets that share the most k-mers with each query, and the most that any other shares, without the lock."""
+    cdef kmer_search search
+    cdef int status
+    if starts.shape[0] == 0:
+        return
+    _fill_kmers(&search.queries, flat, starts, lengths, k, shift, bins)
+    search.ends = &ends[0]
+    search.targets = &targets[0] if targets.shape[0] else NULL
+    search.target_count = target_count
+    search.most = found.shape[1]
+    search.found = &found[0, 0]
+    search.left = &left[0]
+    with nogil:
+        status = c_kmer_nearest(&search)
+    if status != 0:
+        raise MemoryError("no memory for the counters of shared k-mers")
+
+
+cdef void _fill_kmers(
+    kmer_reads *reads,
+    const uint8_t[::1] flat,
+    const int64_t[::1] starts,
+    const int64_t[::1] lengths,
+    int k,
+    int shift,
+    Py_ssize_t bins,
+) noexcept:
+    reads.flat = &flat[0] if flat.shape[0] else NULL
+    reads.starts = &starts[0]
+    reads.lengths = &lengths[0]
+    reads.count = starts.shape[0]
+    reads.k = k
+    reads.shift = shift
+    reads.bins = bins

@@ -62,12 +62,17 @@ _NOISY_READS: Final[Options] = {
 #: The word length that the guide of CD-HIT recommends from each identity on.
 _WORDS: Final = ((0.95, 10), (0.9, 8), (0.88, 7), (0.85, 6), (0.8, 5))
 
+#: A program is stopped after so many seconds.
+MOST_SECONDS: Final = 600
+
 #: A small process starts the program: on Linux, a program reports at least the peak memory of the process that started it.
 _LAUNCHER: Final = """
-import json, os, sys, time
+import json, os, signal, sys, time
 silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 start = time.perf_counter()
-child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=silent)
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ, file_actions=silent, setpgroup=0)
+signal.signal(signal.SIGALRM, lambda *_: os.killpg(child, signal.SIGKILL))
+signal.alarm(int(sys.argv[1]))
 _, status, usage = os.wait4(child, 0)
 print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_maxrss]))
 """
@@ -92,19 +97,25 @@ class Clustering(NamedTuple):
     peak_mb: float
 
 
+class TooSlowError(Exception):
+    """A program was stopped after ``MOST_SECONDS``."""
+
+
 def run(command: Sequence[object]) -> tuple[float, float]:
     """Wall seconds and peak memory of a program, given with its arguments.
 
     The memory, in MB (10^6 bytes), is the resident memory of the largest process among the program and all that it started. No
-    result is below about 10 MB, the memory of the small process that starts the program.
+    result is below about 10 MB, the memory of the small process that starts the program. Raises ``TooSlowError``.
     """
     program = str(command[0])
     if shutil.which(program) is None:
         package = PACKAGES.get(program, program)
         raise InputError(f"{program}: expected this program, found none; install the Debian package {package}")
-    launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *map(str, command)]
+    launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(MOST_SECONDS), *map(str, command)]
     done = subprocess.run(launch, capture_output=True, text=True, errors="replace")
     status, seconds, peak = json.loads(done.stdout) if done.returncode == 0 else (done.returncode, 0.0, 0)
+    if seconds >= MOST_SECONDS:
+        raise TooSlowError(program)
     if status != 0:
         said = " ".join(done.stderr.split())[-300:] or "no message"
         raise InputError(f"{program}: expected exit status 0, found {status}: {said}; check its input and options")

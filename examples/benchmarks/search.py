@@ -4,8 +4,9 @@
     python examples/benchmarks/search.py scale --sizes 10000 100000 1000000   # 16S-like reads, simulated
 
 The first times what happens within one process (ours) and the whole program (the others), as medians of several runs that
-take turns; the time in which Python loads torch and Lightning is a row of its own. The second runs every method in a process
-of its own. Cells are added to ``examples/results/search.csv``; finished ones are not run again.
+take turns; the time in which ``nwa`` loads torch and Lightning, which it needs for a model, is a row of its own. The second runs
+every method in a process of its own, stops other programs after ten minutes, and draws the seconds
+(``examples/results/search.png``). Cells are added to ``examples/results/search.csv``; finished ones are not run again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from peers import Found, mmseqs_search, vsearch_search
+from matplotlib.figure import Figure
+from peers import MOST_SECONDS, Found, TooSlowError, mmseqs_search, vsearch_search
 from simulated_reads import like16s_origin, write_reads
 
 from nwa_lightning import NWADataModule, load_sequences
@@ -38,11 +40,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 from finished import add_cell, find_cell, read_cells
 
 RESULTS = Path(__file__).parents[1] / "results" / "search.csv"
+PICTURE = RESULTS.with_suffix(".png")
 COLUMNS = ("task", "references", "queries", "method", "seconds", "peak_mb", "recall", "threads", "machine")
 MODEL = "human16s-v4"
 
-
+#: Pairs that are compared to know the nearest targets.
 _PAIRS = 2_000_000_000
+
+#: Queries of the picture.
+_DRAWN = 10_000
 
 
 def machine() -> str:
@@ -107,7 +113,9 @@ def human16s(threads: int, repeats: int) -> None:
             if not number:
                 theirs("vsearch, exhaustive", vsearch_search(one, two, threads=threads, effort="exhaustive"))
             started = time.perf_counter()
-            subprocess.run([sys.executable, "-c", "import nwa_lightning.cli.main"], check=True)
+            subprocess.run(
+                [sys.executable, "-c", "import nwa_lightning.cli.main, nwa_lightning.search.embedder"], check=True
+            )
             found.setdefault("start of nwa", []).append((time.perf_counter() - started, 0.0, 0.0))
     for name, runs in found.items():
         seconds, peak, recall = (median(values) for values in zip(*runs, strict=True))
@@ -144,9 +152,37 @@ def scale(sizes: list[int], count: int, few: int, threads: int, work: Path, refe
         ):
             key = {"task": "like16s", "references": size, "queries": few, "method": method, "threads": threads}
             if find_cell(cells, key) is None:
-                result = run(some, targets, threads=threads)
+                try:
+                    result = run(some, targets, threads=threads)
+                except TooSlowError:
+                    save({**key, "seconds": f"> {MOST_SECONDS}"})
+                    continue
                 known = recall_of(result.nearest, load_sequences(some), load_sequences(targets), np.load(truth)[:few])
                 save({**key, "seconds": result.seconds, "peak_mb": result.peak_mb, "recall": known})
+
+
+def draw() -> None:
+    """Seconds of each method for 10,000 queries against the number of references."""
+    cells = [
+        cell for cell in read_cells(RESULTS) if cell["task"] == "like16s" and cell["method"] not in ("embed", "index")
+    ]
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(
+        xscale="log", yscale="log", xlabel="references", ylabel=f"seconds for {_DRAWN:,} queries, two threads"
+    )
+    for method in dict.fromkeys(cell["method"] for cell in cells):
+        mine = sorted((int(cell["references"]), cell) for cell in cells if cell["method"] == method)
+        known = [(size, cell) for size, cell in mine if not cell["seconds"].startswith(">")]
+        seconds = [float(cell["seconds"]) * _DRAWN / int(cell["queries"]) for _, cell in known]
+        (line,) = axes.plot([size for size, _ in known], seconds, marker="o", label=method)
+        for size, cell in mine:
+            if cell["seconds"].startswith(">"):
+                most = float(cell["seconds"].removeprefix(">")) * _DRAWN / int(cell["queries"])
+                axes.plot(
+                    [size], [most], marker="^", color=line.get_color(), linestyle="none", label=f"{method}: stopped"
+                )
+    axes.legend()
+    figure.savefig(PICTURE, dpi=120)
 
 
 def child(arguments: list[str]) -> dict[str, float]:
@@ -209,6 +245,7 @@ def main() -> None:
         human16s(chosen.threads, chosen.repeats)
     elif chosen.what == "scale":
         scale(chosen.sizes, chosen.queries, chosen.few, chosen.threads, chosen.work, chosen.reference)
+        draw()
     else:
         step(chosen.rest[0], chosen.rest[1:], chosen.threads)
 

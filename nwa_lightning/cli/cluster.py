@@ -140,13 +140,18 @@ def _read(
 ) -> tuple[Reads, Records, Alphabet, Callable[[Sequences], ReadEmbedder] | None]:
     """The reads, their records, and a function that makes the model when it is needed."""
     from nwa_lightning.search.cluster_files import Records
-    from nwa_lightning.search.embedder import ReadEmbedder
     from nwa_lightning.search.reads import concatenated, distinct_reads
+    from nwa_lightning.search.shard_jobs import read_deleted
     from nwa_lightning.search.shards import open_shards
 
     if is_folder(chosen.reads):
         shards = open_shards(chosen.reads)
-        reads = concatenated([shards.read(number, embeddings=False).reads for number in range(len(shards))])
+        known = concatenated([shards.read(number, embeddings=False).reads for number in range(len(shards))])
+        reads = known.take(np.setdiff1d(np.arange(len(known)), read_deleted(shards.folder)))
+        if not len(reads):
+            raise InputError(
+                f"{chosen.reads}: expected reads, found none that are left; name another folder, or add reads"
+            )
         records = Records(reads.sequences.labels, np.arange(len(reads)))
         return reads, records, shards.alphabet, None if chosen.exact else lambda _: shards.embedder()
     trained = trained_embedder(chosen)
@@ -155,6 +160,8 @@ def _read(
     distinct = distinct_reads(sequences)
 
     def make(some: Sequences) -> ReadEmbedder:
+        from nwa_lightning.search.embedder import ReadEmbedder
+
         return trained or ReadEmbedder.from_landmarks(some, chosen.landmarks or 512, alphabet=alphabet)
 
     return distinct.reads, Records(sequences.labels, distinct.member_of), alphabet, None if chosen.exact else make
@@ -164,10 +171,11 @@ def _clustered(
     method: str, reads: Reads, limit: Limit, make: Callable[[Sequences], ReadEmbedder] | None, threads: int
 ) -> Clusters:
     from nwa_lightning.search.clusters import canonical_order, greedy_clusters
-    from nwa_lightning.search.linkage import MOST_LINKED, average_clusters, component_clusters
 
     if method == "greedy":
         return greedy_clusters(reads, limit, make, threads=threads)
+    from nwa_lightning.search.linkage import MOST_LINKED, average_clusters, component_clusters
+
     # All pairs of fewer reads are compared in seconds.
     embedder = None if make is None or len(reads) <= MOST_LINKED else make(reads.sequences.take(canonical_order(reads)))
     function = component_clusters if method == "components" else average_clusters
@@ -194,15 +202,15 @@ def _write(
 
 
 def _check(chosen: argparse.Namespace, clusters: Clusters, limit: Limit, threads: int) -> None:
-    """Say how complete the clusters are, where vectors chose what was compared."""
+    """Say how complete the clusters are, where not all centroids were compared."""
+    from nwa_lightning.search.centroids import MOST_COMPARED
     from nwa_lightning.search.cluster_report import missed_centroids
-    from nwa_lightning.search.clusters import MOST_COMPARED
 
     if chosen.exact or chosen.method != "greedy" or len(clusters) <= MOST_COMPARED:
         return
     found = missed_centroids(clusters, limit, threads=threads)
     print(
-        f"vectors chose which centroids were compared: of a sample of {found.sample:,} centroids, {found.missed:,} are within "
+        f"not all centroids were compared: of a sample of {found.sample:,} centroids, {found.missed:,} are within "
         f"the limit of an earlier one"
     )
 

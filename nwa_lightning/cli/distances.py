@@ -12,10 +12,10 @@ from nwa_lightning.cli.reads_options import (
     READS,
     add_model_arguments,
     add_threads,
-    check_model_arguments,
     chosen_embedder,
     read_sequences,
     threads_of,
+    trained_embedder,
 )
 
 if TYPE_CHECKING:
@@ -43,11 +43,9 @@ def chosen_distances(chosen: argparse.Namespace, check: Callable[[list[str]], ob
         InputError: If the reads or the model cannot be used.
     """
     from nwa_lightning.search.distance_matrix import distances_of
-    from nwa_lightning.search.embedder import ReadEmbedder
 
-    check_model_arguments(chosen)
     threads = threads_of(chosen)
-    embedder = None if chosen.ckpt_path is None else ReadEmbedder.from_checkpoint(chosen.ckpt_path)
+    embedder = trained_embedder(chosen)
     sequences = read_sequences(chosen.reads, chosen, None if embedder is None else embedder.alphabet)
     check(sequences.names)
     embedder = embedder or chosen_embedder(chosen, sequences)

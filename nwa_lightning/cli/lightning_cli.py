@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from nwa_lightning import __version__
 from nwa_lightning.callbacks.embedding_writer import EmbeddingWriter
-from nwa_lightning.cli.classes import argument_names, find_class
+from nwa_lightning.cli.classes import argument_names, find_class, import_public, integers_first
 from nwa_lightning.cli.messages import parser_message, squeezed
 from nwa_lightning.cli.trained import Trained, check_model, read_trained
 from nwa_lightning.data.datamodule import NWADataModule
@@ -52,6 +52,8 @@ class NWACLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str], *, run: bool = True) -> None:
+        import_public()
+        integers_first(Trainer.__init__)
         for harmless in (
             "LightningCLI's args parameter",  # we pass args although sys.argv is not empty: they come from it
             "Couldn't infer the batch indices",  # of prediction, which EmbeddingWriter does not need

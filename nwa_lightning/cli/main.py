@@ -9,13 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
 from nwa_lightning import __version__
 from nwa_lightning.cli import cluster, demo_options, distances, embed, export, index, plot, search, tree
 from nwa_lightning.cli.command import Command
-from nwa_lightning.cli.lightning_cli import NWACLI
 from nwa_lightning.cli.messages import did_you_mean, squeezed
 from nwa_lightning.errors import InputError
 
@@ -99,10 +95,18 @@ def _run(args: list[str]) -> None:
             )
         OTHERS[chosen.command].run(chosen)
     else:
-        NWACLI([chosen.command, *_with_names(chosen.command, args[args.index(chosen.command) + 1 :])])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # Otherwise a thread of gloo may outlive the interpreter, and the process aborts (pytorch issue 190489).
-            torch.distributed.destroy_process_group()
+        _run_lightning([chosen.command, *_with_names(chosen.command, args[args.index(chosen.command) + 1 :])])
+
+
+def _run_lightning(args: list[str]) -> None:
+    import torch  # here, for these imports take seconds
+
+    from nwa_lightning.cli.lightning_cli import NWACLI
+
+    NWACLI(args)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # Otherwise a thread of gloo may outlive the interpreter, and the process aborts (pytorch issue 190489).
+        torch.distributed.destroy_process_group()
 
 
 def _with_names(command: str, rest: list[str]) -> list[str]:
@@ -127,10 +131,15 @@ def _with_names(command: str, rest: list[str]) -> list[str]:
 
 def _user_error(error: BaseException) -> str | None:
     """The line to print; None for an error that the user cannot mend."""
+    known: tuple[type[BaseException], ...] = (InputError, FileNotFoundError)
+    if "lightning" in sys.modules:  # otherwise no error is Lightning's, and loading it takes seconds
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        known = (*known, MisconfigurationException)
     cause: BaseException | None = error
     # jsonargparse wraps what the __init__ of a model or an encoder raises.
     while cause is not None:
-        if isinstance(cause, (InputError, FileNotFoundError, MisconfigurationException)) or _ours(cause):
+        if isinstance(cause, known) or _ours(cause):
             return squeezed(cause)
         cause = cause.__cause__
     return None

@@ -24,8 +24,7 @@ from nwa_lightning.cli.reads_options import (
     read_sequences,
     threads_of,
 )
-from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.sequences.table import DELIMITERS, excerpt
 
 if TYPE_CHECKING:
@@ -127,9 +126,10 @@ def _checked_path(name: str) -> Path:
 
 
 def _from_folder(chosen: argparse.Namespace) -> _Points:
-    """The reads of a folder of embeddings; only the sample is kept in memory."""
+    """The reads of a folder of embeddings that were not deleted; only the sample is kept in memory."""
     from nwa_lightning.search.layout import sample_rows
     from nwa_lightning.search.reads import concatenated
+    from nwa_lightning.search.shard_jobs import read_deleted
     from nwa_lightning.search.shards import open_shards
 
     if chosen.ckpt_path is not None or chosen.landmarks is not None:
@@ -137,8 +137,12 @@ def _from_folder(chosen: argparse.Namespace) -> _Points:
             f"--ckpt_path, --landmarks: expected none for {chosen.reads}, which has its own model; leave them out"
         )
     shards = open_shards(chosen.reads)
-    total = shards.manifest.distinct
+    deleted = read_deleted(shards.folder)
+    total = shards.manifest.distinct - len(deleted)
+    if not total:
+        raise InputError(f"{chosen.reads}: expected reads, found none that are left; name another folder, or add reads")
     rows = sample_rows(total, chosen.seed)
+    rows += np.searchsorted(deleted - np.arange(len(deleted)), rows, side="right")  # the deleted rows before each
     parts: list[Reads] = []
     embeddings, start = [], 0
     for number in range(len(shards)):

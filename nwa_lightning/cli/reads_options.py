@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nwa_lightning._kernels import default_threads, set_threads
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import ALPHABETS, Alphabet
 from nwa_lightning.sequences.catalog import load_sequences
@@ -61,13 +62,11 @@ def threads_of(chosen: argparse.Namespace) -> int:
     Raises:
         InputError: If it is below 1.
     """
-    import torch
-
     if chosen.threads is None:
-        return torch.get_num_threads()
+        return default_threads()
     if chosen.threads < 1:
         raise InputError(f"--threads: expected at least 1, found {chosen.threads}; give a larger number")
-    torch.set_num_threads(chosen.threads)
+    set_threads(chosen.threads)
     return int(chosen.threads)
 
 
@@ -110,10 +109,12 @@ def trained_embedder(chosen: argparse.Namespace) -> ReadEmbedder | None:
     Raises:
         InputError: If it cannot be used, or there are landmarks too.
     """
+    check_model_arguments(chosen)
+    if chosen.ckpt_path is None:
+        return None
     from nwa_lightning.search.embedder import ReadEmbedder
 
-    check_model_arguments(chosen)
-    return None if chosen.ckpt_path is None else ReadEmbedder.from_checkpoint(chosen.ckpt_path)
+    return ReadEmbedder.from_checkpoint(chosen.ckpt_path)
 
 
 def chosen_embedder(chosen: argparse.Namespace, sequences: Sequences) -> ReadEmbedder | None:
@@ -126,11 +127,11 @@ def chosen_embedder(chosen: argparse.Namespace, sequences: Sequences) -> ReadEmb
     Raises:
         InputError: If it cannot be used.
     """
-    from nwa_lightning.search.embedder import ReadEmbedder
-
     trained = trained_embedder(chosen)
     if trained is not None or chosen.landmarks is None:
         return trained
+    from nwa_lightning.search.embedder import ReadEmbedder
+
     return ReadEmbedder.from_landmarks(sequences, chosen.landmarks, alphabet=alphabet_of(chosen))
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
-from nwa_lightning.errors import InputError
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.models.checkpoint import read_checkpoint
 from nwa_lightning.models.distances import as_distance
 from nwa_lightning.models.edit_distance import EditDistanceModel
-from nwa_lightning.parts import Part, build_part, import_class, one_line
+from nwa_lightning.parts import Part, build_part, import_class
 from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS, Alphabet
 
 WEIGHTS: Final = "encoder.safetensors"

@@ -13,8 +13,8 @@ import numpy as np
 
 from nwa_lightning.errors import InputError
 from nwa_lightning.search.embed import embed_reads
-from nwa_lightning.search.index_files import read_deleted, write_deleted
 from nwa_lightning.search.partition import describe_sources
+from nwa_lightning.search.shard_jobs import read_deleted, write_deleted
 from nwa_lightning.search.shards import MANIFEST, open_shards, write_manifest
 
 #: Folder within the folder, for embeddings that are not finished.

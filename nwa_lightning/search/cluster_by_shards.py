@@ -22,9 +22,9 @@ from nwa_lightning.search.cluster_shards import (
 )
 from nwa_lightning.search.executors import Executor, run_here
 from nwa_lightning.search.extra import optional
-from nwa_lightning.search.files import replaced
+from nwa_lightning.search.files import replaced, sha256
 from nwa_lightning.search.limits import Limit
-from nwa_lightning.search.shard_jobs import read_table, work_folder
+from nwa_lightning.search.shard_jobs import DELETED, read_deleted, read_table, work_folder
 from nwa_lightning.search.shards import Shards, open_shards
 
 #: Reads of a cell, on average: minutes of work, and less than a gigabyte.
@@ -57,7 +57,7 @@ def cluster_by_shards(
     cells: int | None = None,
     executor: Executor = run_here,
 ) -> ShardClusters:
-    """Cluster the reads of a folder of embeddings; the same call continues an interrupted one.
+    """Cluster the reads of a folder of embeddings, without deleted ones; the same call continues an interrupted one.
 
     With one cell, the clusters are those of ``greedy_clusters``. Clusters are numbered by their size, the largest is 0.
 
@@ -73,14 +73,18 @@ def cluster_by_shards(
         executor: Runs the jobs; by default in this process.
 
     Raises:
-        InputError: If the folder cannot be used, a file cannot be written, or the limit is out of range.
+        InputError: If the folder cannot be used or has no reads left, a file cannot be written, or the limit is out of range.
     """
     limit.check()
     shards = open_shards(folder)
     if cells is not None and cells < 1:
         raise InputError(f"cells: expected at least 1, found {cells}; give a larger number")
-    count = min(cells or -(-shards.manifest.distinct // CELL_READS), shards.manifest.distinct)
-    with work_folder(shards.folder, "clusters", [shards.manifest.shards, limit, exact, count]) as work:
+    distinct = shards.manifest.distinct - len(read_deleted(shards.folder))
+    if not distinct:
+        raise InputError(f"{folder}: expected reads, found none that are left; name another folder, or add reads")
+    count = min(cells or -(-distinct // CELL_READS), distinct)
+    settings = [shards.manifest.shards, sha256(shards.folder / DELETED), limit, exact, count]
+    with work_folder(shards.folder, "clusters", settings) as work:
         settled, joined = _run(shards, work, count, limit, exact=exact, executor=executor)
         table = _Table(settled)
         if members is not None:
@@ -88,7 +92,7 @@ def cluster_by_shards(
         if centroids is not None:
             table.write_centroids(centroids)
         reads = int(table.sizes.sum())
-        return ShardClusters(reads, shards.manifest.distinct, table.sizes, len(read_table(joined, ["cell"])))
+        return ShardClusters(reads, distinct, table.sizes, len(read_table(joined, ["cell"])))
 
 
 def _run(

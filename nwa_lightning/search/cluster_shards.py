@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.search.clusters import Clusters, greedy_clusters
 from nwa_lightning.search.exact import exact_hits, letters_of
 from nwa_lightning.search.extra import optional
@@ -31,7 +30,7 @@ from nwa_lightning.search.hits import joined as joined_hits
 from nwa_lightning.search.index_files import sample_vectors
 from nwa_lightning.search.limits import Limit
 from nwa_lightning.search.reads import Reads, concatenated
-from nwa_lightning.search.shard_jobs import first_rows, read_table, write_table
+from nwa_lightning.search.shard_jobs import first_rows, live_rows, read_deleted, read_table, write_table
 from nwa_lightning.search.shards import Shards, _flat, open_shards
 from nwa_lightning.search.vectors import nearest_vectors, read_index, write_index
 from nwa_lightning.sequences.alphabet import Alphabet
@@ -69,7 +68,7 @@ def write_cells(shards: Shards, cells: int, target: Path) -> None:
 
 
 def divide_shard(folder: Path, number: int, cells: Path, target: Path) -> None:
-    """Divide the reads of a shard among the cells.
+    """Divide the reads of a shard that were not deleted among the cells.
 
     The file is an Arrow file with a batch of reads for every cell, so that one cell is read without the others.
 
@@ -84,13 +83,14 @@ def divide_shard(folder: Path, number: int, cells: Path, target: Path) -> None:
     """
     pa, ipc = optional("pyarrow"), optional("pyarrow.ipc")
     shards = open_shards(folder)
-    vectors = shards.read(number).embeddings
+    live = live_rows(shards, number, read_deleted(shards.folder))
+    vectors = shards.read(number).embeddings[live]
     means = read_index(cells)
     cell = nearest_vectors(means, vectors, 1, threads=torch.get_num_threads())[:, 0]
-    order = np.argsort(cell, kind="stable")
+    order = live[np.argsort(cell, kind="stable")]
     ends = np.bincount(cell, minlength=means.ntotal).cumsum().tolist()
     table = read_table(shards.path(number), ["id", "sequence", "size"]).replace_schema_metadata(None)
-    table = table.append_column("row", pa.array(first_rows(shards)[number] + np.arange(len(cell))))
+    table = table.append_column("row", pa.array(first_rows(shards)[number] + np.arange(len(table))))
     table = table.take(order).combine_chunks()
     with replaced(target) as part:
         options = ipc.IpcWriteOptions(compression="zstd")

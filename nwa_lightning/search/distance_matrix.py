@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nwa_lightning._kernels import default_threads
 from nwa_lightning.errors import InputError
 from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.progress import track
-from nwa_lightning.search.embedder import ReadEmbedder
 from nwa_lightning.search.files import replaced
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.table import excerpt
+
+if TYPE_CHECKING:
+    from nwa_lightning.search.embedder import ReadEmbedder
 
 #: The most numbers in memory at a time; and bounds of the rows that they make up.
 _NUMBERS: Final = 1 << 24
@@ -97,7 +99,7 @@ class ExactDistances(Distances):
 
     def __init__(self, sequences: Sequences, *, fraction: bool = False, threads: int | None = None) -> None:
         super().__init__(sequences, fraction=fraction)
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or default_threads()
         bases = sequences.bases
         self._letters = take_flat(bases.flat, bases.starts, bases.lengths, threads=self._threads)
 

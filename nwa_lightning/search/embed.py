@@ -23,7 +23,7 @@ from nwa_lightning.search.embedder import ReadEmbedder
 from nwa_lightning.search.executors import Executor
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import sha256
-from nwa_lightning.search.partition import DONE, Partition, describe_sources, read_part, read_partition, split_reads
+from nwa_lightning.search.partition import DONE, Partition, check_finished, read_part, read_partition, split_reads
 from nwa_lightning.search.shards import (
     MANIFEST,
     MODEL,
@@ -157,33 +157,24 @@ class _Parts(LightningDataModule):
         self.parts = folder / _PARTS
         self.landmarks = landmarks
         self.on_invalid = on_invalid
-        self.given: ReadEmbedder | None = None
-        if isinstance(checkpoint, ReadEmbedder):
-            self.given = checkpoint
-        elif checkpoint is not None:
-            self.given = ReadEmbedder.from_checkpoint(checkpoint)
+        self.given = ReadEmbedder.from_checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
         self.alphabet = alphabet if self.given is None else self.given.alphabet
-        self.settings = [f"landmarks {landmarks}" if self.given is None else self.given.fingerprint]
+        model = {"landmarks": str(landmarks)} if self.given is None else {"model": self.given.fingerprint[:12]}
+        self.settings = {**model, "alphabet": self.alphabet.name, "on_invalid": on_invalid}
 
     def complete(self) -> bool:
         """Whether every shard is there and undamaged; damaged ones are deleted, to be made again.
 
         Raises:
-            InputError: If the folder holds embeddings of other reads or of another model.
+            InputError: If the folder holds embeddings of other reads, of another model or by other options.
         """
         if not (self.folder / MANIFEST).exists():
             return False
         shards = open_shards(self.folder)
-        found, wanted = shards.manifest.source, describe_sources(self.sources)
-        if found != wanted:
-            raise InputError(
-                f"{self.folder}: expected embeddings of {', '.join(wanted)}, found those of {', '.join(found)}; name another "
-                f"folder, or add reads to this one: nwa index {self.folder} --add {' '.join(self.sources)}"
-            )
-        if self.given is not None and shards.manifest.model != self.given.fingerprint:
-            raise InputError(
-                f"{self.folder}: expected embeddings by this model, found those of another; name another folder for this model"
-            )
+        made = shards.manifest.settings or self.settings
+        if self.given is not None and self.given.fingerprint == shards.manifest.model:
+            made = {**self.settings, "on_invalid": made.get("on_invalid", "")}  # also if it was made with landmarks
+        check_finished(self.folder, self.sources, shards.manifest.source, self.settings, made)
         damaged = [number for number in range(len(shards)) if not shards.good(number)]
         if damaged and any("added" in record for record in shards.manifest.shards):
             raise InputError(
@@ -206,7 +197,7 @@ class _Parts(LightningDataModule):
             alphabet=self.alphabet,
             max_length=None if self.given is None else self.given.max_length,
             on_invalid=self.on_invalid,
-            settings=self.settings,
+            settings=self.settings.values(),
         )
         if not (self.folder / MODEL).exists():
             (self.given or self._fitted(partition)).save(self.folder / MODEL)
@@ -268,6 +259,7 @@ class _Parts(LightningDataModule):
             self.partition.reads,
             sum(record["rows"] for record in shards),
             shards,
+            settings=self.settings,
         )
         write_manifest(self.folder, manifest)
         (self.parts / DONE).unlink(missing_ok=True)  # first, so that parts of which some are deleted are not used again

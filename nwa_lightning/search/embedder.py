@@ -21,12 +21,12 @@ from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.data.datasets import SingleSequences
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
-from nwa_lightning.errors import InputError
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.models.checkpoint import read_checkpoint
 from nwa_lightning.models.distances import EmbeddingDistance
 from nwa_lightning.models.edit_distance import EditDistanceModel
 from nwa_lightning.models.pretrained import PRETRAINED, load_pretrained
-from nwa_lightning.parts import build_part, import_class, one_line
+from nwa_lightning.parts import build_part, import_class
 from nwa_lightning.search.files import replaced
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, Alphabet
 from nwa_lightning.sequences.collection import Sequences

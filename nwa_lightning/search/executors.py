@@ -15,10 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import torch
-
-from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
+from nwa_lightning._kernels import processors
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.progress import counted, track
 from nwa_lightning.search.extra import optional
 
@@ -98,7 +96,7 @@ class RayExecutor:
         options: dict[str, Any] = {"address": self.address or "local", "logging_level": "ERROR", "log_to_driver": False}
         if self.address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about this machine is sent anywhere
-            count = (self.workers or max(1, _processors() // self.cpus)) * self.cpus
+            count = (self.workers or max(1, processors() // self.cpus)) * self.cpus
             options |= {"num_cpus": count, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
         try:
             _knock(self.address)
@@ -166,6 +164,8 @@ def _knock(address: str | None) -> None:
 
 def _run(function: Callable[..., None], job: Job, threads: int, folder: str) -> str | None:
     """A task of Ray: run a job; the message of an ``InputError`` is returned, for Ray would add the trace of the worker."""
+    import torch
+
     torch.set_num_threads(threads)
     if folder not in sys.path:  # a model may be a class in the folder of the caller
         sys.path.append(folder)
@@ -179,7 +179,3 @@ def _run(function: Callable[..., None], job: Job, threads: int, folder: str) -> 
 def _absolute(job: Job) -> Job:
     """A worker may have another working folder."""
     return {name: value.absolute() if isinstance(value, Path) else value for name, value in job.items()}
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
+from nwa_lightning.errors import InputError, one_line
 
 _BLOCK: Final = 1 << 20
 

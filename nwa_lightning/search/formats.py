@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.format_lines import Lines, cluster_lines
 from nwa_lightning.search.format_rows import Hit, Member, QueryHits

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from nwa_lightning._kernels import default_threads
 from nwa_lightning.errors import InputError
-from nwa_lightning.search.embedder import ReadEmbedder
 from nwa_lightning.search.exact import exact_hits, letters_of
 from nwa_lightning.search.hits import Hits, joined
 from nwa_lightning.search.index_files import read_folder, write_folder
@@ -34,6 +33,8 @@ from nwa_lightning.sequences.collection import Sequences
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from nwa_lightning.search.embedder import ReadEmbedder
 
 #: Queries that are searched at a time.
 _QUERIES: Final = 4096
@@ -120,12 +121,14 @@ class Index:
     def save(self, folder: str | Path) -> None:
         """Write the index with its reads, vectors and model, in the form of ``nwa embed`` and ``nwa index``.
 
+        The kind of the index and its cells stay the same; reads that were deleted are left out.
+
         Raises:
             InputError: If the folder cannot be written, or there is no model.
         """
         if self.embedder is None:
             raise InputError("save: expected an index with a model, found one without; build it with an embedder")
-        write_folder(Path(folder), self.reads.take(np.flatnonzero(~self.deleted)), self.embedder)
+        write_folder(Path(folder), self.reads.take(np.flatnonzero(~self.deleted)), self.embedder, self.vectors)
 
     def add(self, sequences: Sequences) -> None:
         """Add sequences; copies of one another count once, a copy of a read that is there already is another read.
@@ -197,7 +200,7 @@ class Index:
         if not 0 < recall <= 1:
             raise InputError(f"recall: expected more than 0 and at most 1, found {recall}; write 99 % as 0.99")
         limit = Limit(maxdist, identity)
-        threads = threads or torch.get_num_threads()
+        threads = threads or default_threads()
         live = np.flatnonzero(~self.deleted)
         exact = exact or self.vectors is None or self.embedder is None
         job = _Search(self, live, most, limit, threads, queries)

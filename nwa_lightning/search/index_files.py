@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
 from nwa_lightning.progress import track
-from nwa_lightning.search.embedder import ReadEmbedder
 from nwa_lightning.search.executors import Executor, run_here
 from nwa_lightning.search.files import replaced, sha256
 from nwa_lightning.search.reads import Reads, concatenated
+from nwa_lightning.search.shard_jobs import read_deleted
 from nwa_lightning.search.shards import (
     MANIFEST,
     MODEL,
@@ -33,7 +32,9 @@ from nwa_lightning.search.shards import (
 )
 from nwa_lightning.search.vectors import (
     Kind,
+    emptied,
     filled,
+    kind_of,
     merge,
     read_index,
     suitable_kind,
@@ -43,11 +44,13 @@ from nwa_lightning.search.vectors import (
 )
 from nwa_lightning.sequences.alphabet import ALPHABETS
 
+if TYPE_CHECKING:
+    from nwa_lightning.search.embedder import ReadEmbedder
+
 FOLDER: Final = "index"
 LIST: Final = "index.json"
 PLAN: Final = "plan.json"
 TRAINED: Final = "trained.faiss"
-DELETED: Final = "deleted.npy"
 
 #: Rows of a shard that ``write_folder`` writes.
 _ROWS: Final = 100_000
@@ -120,9 +123,7 @@ def prepare_index(shards: Shards, kind: Kind | None = None, *, rebuild: bool = F
             listed = {}
             for old in [*folder.glob("*.faiss"), folder / LIST]:
                 old.unlink(missing_ok=True)
-            with replaced(folder / PLAN) as part:
-                folder.mkdir(exist_ok=True)
-                part.write_text(json.dumps({"model": manifest.model, "kind": chosen, "rows": manifest.distinct}))
+            _write_plan(manifest, chosen, folder)
         write_index(empty, folder / TRAINED)
     jobs = [ShardJob(shards.path(number), folder / TRAINED, _file(folder, number)) for number in range(len(shards))]
     done = {record["file"]: record for record in listed.get("files", [])}
@@ -195,8 +196,14 @@ def read_list(shards: Shards) -> dict[str, Any]:
     return content
 
 
-def write_folder(folder: Path, reads: Reads, embedder: ReadEmbedder) -> None:
+def write_folder(folder: Path, reads: Reads, embedder: ReadEmbedder, vectors: Any) -> None:
     """Write reads, their vectors, model and index.
+
+    Args:
+        folder: Where to write.
+        reads: The reads.
+        embedder: The model.
+        vectors: A FAISS index, whose kind and training the written one has.
 
     Raises:
         InputError: If the folder holds embeddings already, or cannot be written.
@@ -218,6 +225,8 @@ def write_folder(folder: Path, reads: Reads, embedder: ReadEmbedder) -> None:
         embedder.fingerprint, embedder.dim, embedder.alphabet.name, [], int(reads.sizes.sum()), len(reads), records
     )
     write_manifest(folder, manifest)
+    _write_plan(manifest, kind_of(vectors), folder / FOLDER)
+    write_index(emptied(vectors), folder / FOLDER / TRAINED)
     index_here(open_shards(folder))
 
 
@@ -245,27 +254,6 @@ def index_here(
     return len(jobs)
 
 
-def read_deleted(folder: Path) -> NDArray[np.int64]:
-    """Rows that were deleted."""
-    path = folder / FOLDER / DELETED
-    if not path.exists():
-        return np.empty(0, dtype=np.int64)
-    try:
-        found: NDArray[np.int64] = np.load(path, allow_pickle=False)
-        rows = open_shards(folder).manifest.distinct
-        if found.dtype != np.int64 or (found < 0).any() or (found >= rows).any():
-            raise ValueError("other numbers than those of rows")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: expected rows of reads, found a damaged file ({one_line(error)})") from None
-    return found
-
-
-def write_deleted(folder: Path, rows: NDArray[np.int64]) -> None:
-    """Write the rows that were deleted."""
-    with replaced(folder / FOLDER / DELETED) as part, part.open("wb") as file:
-        np.save(file, rows)
-
-
 def read_checked(folder: Path, name: str, checksum: str) -> Any:
     """A FAISS index from a file of the list.
 
@@ -286,6 +274,12 @@ def _up_to_date(job: ShardJob, done: dict[str, Any], shard: dict[str, Any]) -> b
         return False
     record = done.get(job.target.name)  # an interrupted run has no list yet; its finished files are whole
     return record is None or (record["shard"] == shard["sha256"] and record["sha256"] == sha256(job.target))
+
+
+def _write_plan(manifest: Manifest, kind: Kind, folder: Path) -> None:
+    with replaced(folder / PLAN) as part:
+        folder.mkdir(exist_ok=True)
+        part.write_text(json.dumps({"model": manifest.model, "kind": kind, "rows": manifest.distinct}))
 
 
 def _file(folder: Path, number: int) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,19 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.progress import track
 from nwa_lightning.search.clusters import Clusters, canonical_order
-from nwa_lightning.search.embedder import ReadEmbedder
 from nwa_lightning.search.index import Index
 from nwa_lightning.search.limits import Limit
 from nwa_lightning.search.reads import Reads
 from nwa_lightning.search.vectors import cells_of, nearest_vectors
 from nwa_lightning.sequences.collection import Sequences
 
+if TYPE_CHECKING:
+    from nwa_lightning.search.embedder import ReadEmbedder
+
 #: Reads compared with all others at a time.
 _BLOCK: Final = 1024
 
-#: Candidates of a read at first; four times as many as long as the farthest of them is near.
+#: Candidates of a read at first; four times as many as long as one of the farther half is near.
 _CANDIDATES: Final = 16
 
 #: Cells of the index that are searched.
@@ -56,7 +58,7 @@ def near_pairs(
         sequences: N sequences.
         limit: How far apart the two may be.
         embedder: Chooses the pairs whose edit distance is computed: for each read the nearest vectors, more and more of them
-            until the farthest is beyond the limit. None compares all pairs.
+            until the farther half of them are all beyond the limit. A near read beyond those is missed. None compares all pairs.
         threads: Threads that share the work.
     """
     return _all(sequences, limit, threads) if embedder is None else _chosen(sequences, limit, embedder, threads)
@@ -91,7 +93,7 @@ def _chosen(sequences: Sequences, limit: Limit, embedder: ReadEmbedder, threads:
                 index.vectors, embedder.embed(sequences.take(rows)), count, cells=cells, threads=threads
             )
             near = _near(sequences, limit, rows, found, threads)
-            more = near[:, -1] & (found[:, -1] >= 0) & (count < len(sequences))
+            more = near[:, count // 2 :].any(axis=1) & (found[:, -1] >= 0) & (count < len(sequences))
             one, place = np.nonzero(near[~more])
             first, second = rows[~more][one], found[~more][one, place]
             yield Pairs(np.minimum(first, second), np.maximum(first, second))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -76,6 +76,38 @@ def describe_sources(sources: Sequence[str]) -> list[str]:
         same = f" ({size} bytes, CRC-32 {_crc32(path):08x})" if isinstance(path, Path) else ""
         found.append(f"{path.name if isinstance(path, Path) else path}{same}")
     return found
+
+
+def check_finished(
+    folder: Path, sources: Sequence[str], found: Sequence[str], settings: Mapping[str, str], made: Mapping[str, str]
+) -> None:
+    """A finished folder is that of the same reads and the same settings.
+
+    Args:
+        folder: Folder of ``nwa embed``.
+        sources: Files or sets that are asked for.
+        found: ``describe_sources`` of those in the folder.
+        settings: Settings that are asked for, by name.
+        made: Those that the folder was made with.
+
+    Raises:
+        InputError: If they differ.
+    """
+    wanted = describe_sources(sources)
+    if list(found) != wanted:
+        raise InputError(
+            f"{folder}: expected embeddings of {', '.join(wanted)}, found those of {', '.join(found)}; name another "
+            f"folder, or add reads to this one: nwa index {folder} --add {' '.join(sources)}"
+        )
+    if settings != made:
+        asked, given = (
+            ", ".join(f"{name} {value}" for name, value in one.items() if other.get(name) != value)
+            for one, other in ((settings, made), (made, settings))
+        )
+        raise InputError(
+            f"{folder}: expected embeddings by {asked}, found those by {given}; name another folder (--out), or give the "
+            f"options of this one"
+        )
 
 
 def split_reads(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from nwa_lightning._kernels import default_threads
 from nwa_lightning.errors import InputError
 from nwa_lightning.progress import counted
 from nwa_lightning.search.executors import Executor, run_here
@@ -21,11 +21,11 @@ from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import sha256
 from nwa_lightning.search.hits import Hits, joined
 from nwa_lightning.search.index import Found, Index, _Search
-from nwa_lightning.search.index_files import DELETED, FOLDER, LIST, TRAINED, read_checked, read_deleted, read_list
+from nwa_lightning.search.index_files import FOLDER, LIST, TRAINED, read_checked, read_list
 from nwa_lightning.search.limits import ANY, Limit
 from nwa_lightning.search.reads import Reads, concatenated
 from nwa_lightning.search.recall import Effort, Recall, efforts, sample_size
-from nwa_lightning.search.shard_jobs import first_rows, read_table, work_folder, write_table
+from nwa_lightning.search.shard_jobs import DELETED, first_rows, read_deleted, read_table, work_folder, write_table
 from nwa_lightning.search.shards import Shard, Shards, open_shards, read_shard, write_shard
 from nwa_lightning.search.strands import reverse_complement
 from nwa_lightning.search.vectors import cells_of
@@ -160,7 +160,7 @@ def search_by_shards(
     shards = open_shards(folder)
     if not exact:
         read_list(shards)
-    index = [sha256(shards.folder / FOLDER / name) for name in (LIST, DELETED)]
+    index = [sha256(shards.folder / name) for name in (f"{FOLDER}/{LIST}", DELETED)]
     content = hashlib.sha256(queries.hashes.tobytes()).hexdigest()
     settings = [shards.manifest.shards, index, content, most, limit, recall, effort, exact, both_strands]
     with work_folder(shards.folder, "search", settings) as work:
@@ -259,7 +259,7 @@ def _open_shard(folder: Path, number: int, *, exact: bool) -> tuple[Index, int]:
 
 
 def _job(index: Index, most: int, limit: Limit, queries: Sequences) -> _Search:
-    return _Search(index, np.flatnonzero(~index.deleted), most, limit, torch.get_num_threads(), queries)
+    return _Search(index, np.flatnonzero(~index.deleted), most, limit, default_threads(), queries)
 
 
 def _read_queries(path: Path, folder: Path) -> Shard:

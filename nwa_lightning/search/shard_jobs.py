@@ -1,4 +1,4 @@
-"""What the jobs of searches and of clusters share: a folder for unfinished files, and tables of numbers on disk."""
+"""What the jobs of searches and of clusters share: a folder for unfinished files, tables on disk, and which rows are left."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced
 from nwa_lightning.search.format_rows import QueryHits, hit_rows
 from nwa_lightning.search.hits import Hits
 from nwa_lightning.search.reads import Reads, concatenated
-from nwa_lightning.search.shards import Shards
+from nwa_lightning.search.shards import Shards, open_shards
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
 #: Folder within a folder of embeddings, for searches and clusters that are not finished.
 UNFINISHED: Final = ".unfinished"
+
+#: File within a folder of embeddings, with the rows that were deleted.
+DELETED: Final = "index/deleted.npy"
 
 
 @contextmanager
@@ -58,6 +60,44 @@ def work_folder(folder: Path, what: str, settings: Any) -> Iterator[Path]:
 def first_rows(shards: Shards) -> NDArray[np.int64]:
     """``(S + 1,)`` number of the first row of every shard among the rows of all, and the number of all rows."""
     return np.cumsum([0, *(record["rows"] for record in shards.manifest.shards)])
+
+
+def read_deleted(folder: Path) -> NDArray[np.int64]:
+    """``(D,)`` rows among those of all shards that were deleted, ascending.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    path = folder / DELETED
+    if not path.exists():
+        return np.empty(0, dtype=np.int64)
+    try:
+        found: NDArray[np.int64] = np.load(path, allow_pickle=False)
+        rows = open_shards(folder).manifest.distinct
+        if found.dtype != np.int64 or (found < 0).any() or (found >= rows).any():
+            raise ValueError("other numbers than those of rows")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: expected rows of reads, found a damaged file ({one_line(error)})") from None
+    return found
+
+
+def write_deleted(folder: Path, rows: NDArray[np.int64]) -> None:
+    """Write the rows that were deleted."""
+    with replaced(folder / DELETED) as part, part.open("wb") as file:
+        np.save(file, rows)
+
+
+def live_rows(shards: Shards, number: int, deleted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of a shard that were not deleted, ascending.
+
+    Args:
+        shards: The shards.
+        number: Which one, from 0.
+        deleted: What ``read_deleted`` returns.
+    """
+    first, last = first_rows(shards)[[number, number + 1]]
+    rows: NDArray[np.int64] = np.setdiff1d(np.arange(first, last), deleted) - first
+    return rows
 
 
 def write_table(table: Any, path: Path) -> None:

@@ -8,22 +8,23 @@ give the same bytes.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
-from nwa_lightning.search.embedder import ReadEmbedder
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced, sha256
 from nwa_lightning.search.reads import Reads
 from nwa_lightning.sequences.alphabet import ALPHABETS, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
+
+if TYPE_CHECKING:
+    from nwa_lightning.search.embedder import ReadEmbedder
 
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.ckpt"
@@ -48,6 +49,7 @@ class Manifest:
         distinct: Number of distinct reads within the files, that is of rows.
         shards: Name, rows and SHA-256 of every shard, in order, and whether it was added later.
         format: Version of the format.
+        settings: Options of ``nwa embed`` that decide the vectors, by name; empty if another program wrote the folder.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Manifest:
     distinct: int
     shards: list[dict[str, Any]]
     format: int = FORMAT
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +123,8 @@ class Shards:
         Raises:
             InputError: If it is missing, or another.
         """
+        from nwa_lightning.search.embedder import ReadEmbedder
+
         embedder = ReadEmbedder.from_checkpoint(self.folder / MODEL)
         check_same_model(self.folder / MODEL, self.manifest.model, embedder.fingerprint)
         return embedder
@@ -161,6 +166,7 @@ def _check_manifest(manifest: Manifest) -> None:
         ValueError: If one is wrong.
     """
     kinds = {"model": str, "dim": int, "alphabet": str, "source": list, "reads": int, "distinct": int, "shards": list}
+    kinds["settings"] = dict
     wrong = [name for name, kind in kinds.items() if not isinstance(getattr(manifest, name), kind)]
     records = manifest.shards if isinstance(manifest.shards, list) else []
     if not records or not all(isinstance(record, dict) and {"file", "sha256"} <= record.keys() for record in records):

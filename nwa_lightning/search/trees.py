@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import average
 
 from nwa_lightning.errors import InputError
 from nwa_lightning.search.distance_matrix import Distances, check_names
@@ -169,6 +168,8 @@ def _square(distances: Distances) -> NDArray[np.float64]:
 
 
 def _upgma(condensed: NDArray[np.float64]) -> Tree:
+    from scipy.cluster.hierarchy import average
+
     merges = average(condensed)
     count = len(merges) + 1
     # Half of the distance at which two clusters merge is the height of the node above them.

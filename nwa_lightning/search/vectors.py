@@ -15,8 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nwa_lightning.errors import InputError
-from nwa_lightning.parts import one_line
+from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced
 
@@ -92,6 +91,18 @@ def merge(whole: Any, other: Any) -> None:
     """Add the vectors of another index of the same training to the end of the first."""
     if other.ntotal:
         whole.merge_from(other, 0 if _is_flat(whole) else whole.ntotal)
+
+
+def kind_of(index: Any) -> Kind:
+    """The kind of an index."""
+    return "flat" if _is_flat(index) else "ivf8" if hasattr(index, "sq") else "ivf"
+
+
+def emptied(index: Any) -> Any:
+    """A copy of an index without its vectors, with the same training."""
+    empty = optional("faiss").clone_index(index)
+    empty.reset()
+    return empty
 
 
 def cells_of(index: Any) -> int:

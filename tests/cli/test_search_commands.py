@@ -12,7 +12,7 @@ from rapidfuzz.distance import Levenshtein
 
 from nwa_lightning import Index, load_sequences
 from nwa_lightning.cli.main import COMMANDS, OTHERS, main
-from nwa_lightning.search import clusters, partition
+from nwa_lightning.search import centroids, clusters, partition
 
 CPU = ["--trainer.accelerator=cpu", "--trainer.devices=1"]
 
@@ -188,6 +188,34 @@ def test_reads_are_added_and_deleted(known, capsys):
     assert Index.load("own").deleted.sum() == 2
 
 
+@pytest.mark.parametrize("executor", ["memory", "shards"])
+def test_deleted_reads_are_left_out(known, capsys, refused, executor):
+    """Clusters and maps are those of a file without these reads."""
+    reads = load_sequences("known.fasta")
+    (known / "kept.fasta").write_text(
+        "".join(f">{name}\n{read}\n" for name, read in zip(reads.names[50:], reads.to_strings()[50:], strict=True))
+    )
+    (known / "names.txt").write_text("\n".join(reads.names[:50]))
+    main(["embed", "known.fasta", "--out=own", "--landmarks=30", *CPU])
+    main(["index", "own", "--delete=names.txt"])
+    shown = clustered(capsys, "own", "--id=0.85", "--members=own.tsv", f"--executor={executor}")
+    assert "200 reads, 200 of them distinct" in shown
+    clustered(capsys, "kept.fasta", "--id=0.85", "--members=kept.tsv")
+    groups = [{row[0]: row[2:4] for row in tables((known / name).read_text())[1:]} for name in ("own.tsv", "kept.tsv")]
+    assert len(groups[0]) == 200
+    assert groups[0] == groups[1]
+    main(["plot", "own", "--out=map.html", "--method=pca"])
+    assert capsys.readouterr().out == "written: map.html: 200 distinct reads\n"
+    page = (known / "map.html").read_text()
+    assert not [name for name in reads.names[:50] if f'"{name}"' in page]
+    assert all(f'"{name}"' in page for name in reads.names[50:])
+    (known / "names.txt").write_text("\n".join(reads.names))
+    main(["index", "own", "--delete=names.txt"])
+    left = "own: expected reads, found none that are left; name another folder, or add reads"
+    assert left in refused("cluster", "own", "--id=0.85", "--members=m.tsv", f"--executor={executor}")
+    assert left in refused("plot", "own", "--out=map.html")
+
+
 def test_embed_goes_on(known, capsys):
     main(["embed", "known.fasta", "more.fasta", "--out=own", "--landmarks=30", *CPU])
     assert re.search(
@@ -236,12 +264,10 @@ def test_samples_and_copies(here, capsys):
 
 
 def test_many_clusters_are_checked(known, capsys, monkeypatch):
-    """Vectors choose what is compared; what that misses is said."""
-    monkeypatch.setattr(clusters, "MOST_COMPARED", 20)
+    """k-mers or vectors choose what is compared; what that misses is said."""
+    monkeypatch.setattr(centroids, "MOST_COMPARED", 20)
     monkeypatch.setattr(clusters, "BLOCK", 40)
-    line = (
-        r"vectors chose which centroids were compared: of a sample of (\d+) centroids, (\d+) are within the limit of an"
-    )
+    line = r"not all centroids were compared: of a sample of (\d+) centroids, (\d+) are within the limit of an"
     for source, options in (("known.fasta", []), ("known.fasta", ["--landmarks=20"]), ("dir", [])):
         shown = clustered(capsys, source, "--maxdist=3", "--members=m.tsv", *options)
         count = int(re.search(r"distinct: (\d+) clusters", shown)[1])
@@ -299,7 +325,11 @@ MESSAGES = [
     (["embed", "known.fasta", "--out=known.fasta", *CPU], "--out known.fasta: File exists; name a folder"),
     (["embed", "known.fasta", "--out=dir", "--landmarks=30", *CPU], "dir: complete already"),
     (["embed", "more.fasta", "--out=dir", "--landmarks=30", *CPU], "dir: expected embeddings of more.fasta"),
-    (["embed", "known.fasta", "--out=dir", "--ckpt_path=human16s-v4", *CPU], "dir: expected embeddings by this model"),
+    (["embed", "known.fasta", "--out=dir", "--ckpt_path=human16s-v4", *CPU], "dir: expected embeddings by model"),
+    (
+        ["embed", "known.fasta", "--out=dir", *CPU],
+        "dir: expected embeddings by landmarks 512, found those by landmarks 30; name another folder (--out), or give",
+    ),
     (
         ["embed", "long.fasta", "--out=o", "--ckpt_path=human16s-v4", *CPU],
         "long.fasta: record 2 (b): expected at most 150",

@@ -56,7 +56,8 @@ def assert_exact(logits, scores, row_mask=None, column_mask=None, *, temperature
     again, exact = value_and_gradient(logits.double(), scores.double(), row_mask, column_mask, temperature=temperature)
     np.testing.assert_allclose(again, expected, rtol=1e-9, atol=1e-12)
     largest = exact.abs().amax(dim=(1, 2), keepdim=True)
-    assert ((gradient - exact).abs() <= RELATIVE * largest + 3e-8).all()
+    # Where map and target are nearly equal, what is left of a difference of logarithms is the rounding of float32, 2^-24.
+    assert ((gradient - exact).abs() <= RELATIVE * largest + 2**-24).all()
     inside = torch.from_numpy(every[0][:, :, None] & every[1][:, None, :])
     assert (gradient[~inside | logits.isneginf()] == 0).all()
 

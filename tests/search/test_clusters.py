@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from oracle import edit_distance
 from rapidfuzz.distance import Levenshtein
 
-from nwa_lightning import ReadEmbedder, load_sequences
-from nwa_lightning.search import cluster_report, clusters
+from nwa_lightning import ReadEmbedder, load_sequences, storage_strands
+from nwa_lightning.search import centroids, cluster_report, clusters, vectors
+from nwa_lightning.search.centroids import Centroids
 from nwa_lightning.search.cluster_report import Split, diameters, missed_centroids
 from nwa_lightning.search.clusters import Clusters, canonical_order, greedy_clusters
 from nwa_lightning.search.limits import Limit
@@ -81,7 +82,8 @@ def test_clusters_by_hand(strings, limit, block, columns, threads):
     reads = distinct_reads(Sequences.from_strings(strings)).reads
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clusters, "BLOCK", block)
-        patch.setattr(clusters, "COLUMNS", columns)
+        patch.setattr(centroids, "_FIRST_LOOK", columns)
+        patch.setattr(centroids, "COLUMNS", columns)
         check(greedy_clusters(reads, limit, threads=threads), reads, limit, edit_distance)
 
 
@@ -89,7 +91,7 @@ def test_clusters_by_hand(strings, limit, block, columns, threads):
 def test_clusters_of_a_tree(tree, limit, monkeypatch):
     check(greedy_clusters(tree, limit), tree, limit)
     monkeypatch.setattr(clusters, "BLOCK", 23)
-    monkeypatch.setattr(clusters, "COLUMNS", 11)
+    monkeypatch.setattr(centroids, "COLUMNS", 11)
     check(greedy_clusters(tree, limit, threads=2), tree, limit)
 
 
@@ -109,8 +111,8 @@ def test_the_order_of_the_file_does_not_matter(tree, embedder, monkeypatch):
     shuffled = tree.take(np.random.default_rng(1).permutation(len(tree)))
     order = [tree.sequences.to_strings()[row] for row in canonical_order(tree)]
     assert order == [shuffled.sequences.to_strings()[row] for row in canonical_order(shuffled)]
-    for most, make in ((clusters.MOST_COMPARED, None), (10, lambda _: embedder)):
-        monkeypatch.setattr(clusters, "MOST_COMPARED", most)
+    for most, make in ((centroids.MOST_COMPARED, None), (10, lambda _: embedder)):
+        monkeypatch.setattr(centroids, "MOST_COMPARED", most)
         for limit in LIMITS[:3]:
             expected = greedy_clusters(tree, limit, make, threads=1)
             for reads, threads in ((tree, 3), (shuffled, 1), (shuffled, 3)):
@@ -123,17 +125,17 @@ def test_the_order_of_the_file_does_not_matter(tree, embedder, monkeypatch):
 def test_vectors_choose_the_centroids(tree, embedder, monkeypatch):
     """With as many candidates as centroids, the result is that of all pairs."""
     monkeypatch.setattr(clusters, "BLOCK", 31)
-    monkeypatch.setattr(clusters, "MOST_COMPARED", 5)
+    monkeypatch.setattr(centroids, "MOST_COMPARED", 5)
     asked = []
 
     def make(reads):
         asked.append(len(reads))
         return embedder
 
-    monkeypatch.setattr(clusters, "_FIRST_LOOK", 1000)
-    monkeypatch.setattr(clusters, "_CELLS", 1000)
+    monkeypatch.setattr(centroids, "_FIRST_LOOK", 1000)
+    monkeypatch.setattr(centroids, "_CELLS", 1000)
     for kind in ("flat", "ivf"):
-        monkeypatch.setattr(clusters, "suitable_kind", lambda _, kind=kind: kind)
+        monkeypatch.setattr(vectors, "suitable_kind", lambda _, kind=kind: kind)
         for limit in LIMITS[:3]:
             asked.clear()
             check(greedy_clusters(tree, limit, make, threads=2), tree, limit)
@@ -143,20 +145,56 @@ def test_vectors_choose_the_centroids(tree, embedder, monkeypatch):
 def test_few_candidates_miss_little(tree, embedder, monkeypatch):
     """Whatever is missed, a member is within the limit of its centroid, at its true distance."""
     monkeypatch.setattr(clusters, "BLOCK", 31)
-    monkeypatch.setattr(clusters, "MOST_COMPARED", 5)
+    monkeypatch.setattr(centroids, "MOST_COMPARED", 5)
     limit = Limit(None, 0.85)
     expected = len(greedy_clusters(tree, limit))
     strings = tree.sequences.to_strings()
-    monkeypatch.setattr(clusters, "suitable_kind", lambda _: "ivf")
+    monkeypatch.setattr(vectors, "suitable_kind", lambda _: "ivf")
     for look, most in ((1, 1.3), (8, 1.05)):
         for name in ("_FIRST_LOOK", "_CELLS", "_SECOND_LOOK"):
-            monkeypatch.setattr(clusters, name, look)
+            monkeypatch.setattr(centroids, name, look)
         found = greedy_clusters(tree, limit, lambda _: embedder)
         assert expected <= len(found) <= most * expected
         for row, (number, edits) in enumerate(zip(found.cluster.tolist(), found.edits.tolist(), strict=True)):
             centroid = strings[found.centroids[number]]
             assert edits == Levenshtein.distance(strings[row], centroid)
             assert near(limit, strings[row], centroid, edits)
+
+
+@pytest.fixture(scope="module")
+def strands():
+    """Noisy copies of random strands, which share few k-mers with others."""
+    return distinct_reads(storage_strands(60, 6, 80, substitution=0.03, insertion=0.02, deletion=0.02)).reads
+
+
+@pytest.mark.parametrize("limit", [Limit(20), Limit(None, 0.75), Limit(3)])
+def test_clusters_of_strands(strands, limit, monkeypatch):
+    """Reads whose nearest centroid is proven by k-mers, and reads that are compared with all."""
+    monkeypatch.setattr(clusters, "_FIRST_BLOCK", 40)
+    monkeypatch.setattr(clusters, "BLOCK", 100)
+    compared = []
+    with_all = Centroids._with_all
+
+    def count(self, rows, first, counts):
+        compared.append(len(rows))
+        with_all(self, rows, first, counts)
+
+    monkeypatch.setattr(Centroids, "_with_all", count)
+    check(greedy_clusters(strands, limit, threads=2), strands, limit)
+    assert sum(compared) < 2 * len(strands)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_kmers_choose_the_centroids_of_strands(strands, threads, monkeypatch):
+    """Without a model, since the strands are not alike; every read comes to its strand."""
+    monkeypatch.setattr(centroids, "MOST_COMPARED", 5)
+    monkeypatch.setattr(clusters, "_FIRST_BLOCK", 40)
+    monkeypatch.setattr(clusters, "BLOCK", 100)
+    limit = Limit(None, 0.7)
+    reads = strands.take(np.random.default_rng(0).permutation(len(strands)))
+    found = greedy_clusters(reads, limit, lambda _: pytest.fail("strands need no model"), threads=threads)
+    check(found, reads, limit)
+    assert len(found) == 60
 
 
 def test_the_model_is_made_when_it_is_needed(tree):
@@ -181,6 +219,9 @@ def test_diameters(tree, monkeypatch):
         assert diameters(found, threads=threads).tolist() == expected
     assert max(expected) > 12
     sizes = np.bincount(found.cluster)
+    monkeypatch.setattr(cluster_report, "_SMALL", 4)
+    assert diameters(found, threads=2).tolist() == expected
+    assert (sizes <= 4).any()
     monkeypatch.setattr(cluster_report, "MOST_COMPARED", 9)
     assert diameters(found).tolist() == [-1 if size > 9 else wide for size, wide in zip(sizes, expected, strict=True)]
     assert sizes.max() > 9

@@ -265,13 +265,48 @@ def test_other_reads_are_refused(fasta, tmp_path):
 def test_another_model_is_refused(fasta, tmp_path):
     run(fasta, to=tmp_path / "out")
     embedder = ReadEmbedder(NeuroSEEDCNN(40, 16, channels=8, layers=2))
+    asked = embedder.fingerprint[:12]
     with pytest.raises(
-        InputError, match="out: expected embeddings by this model, found those of another; name another fold"
+        InputError, match=f"out: expected embeddings by model {asked}, found those by landmarks 16; name another fold"
     ):
         run(fasta, to=tmp_path / "out", checkpoint=embedder)
+    run(fasta, to=tmp_path / "trained", checkpoint=embedder)
+    other = ReadEmbedder(NeuroSEEDCNN(40, 16, channels=4, layers=2))
+    for options, wanted in (({}, "landmarks 16"), ({"checkpoint": other}, f"model {other.fingerprint[:12]}")):
+        message = f"trained: expected embeddings by {wanted}, found those by model {asked}; name another folder"
+        with pytest.raises(InputError, match=message):
+            run(fasta, to=tmp_path / "trained", **options)
     stop_at_shard(1, fasta, tmp_path / "unfinished")
     with pytest.raises(InputError, match="unfinished: expected an unfinished run with these reads, this model"):
         run(fasta, to=tmp_path / "unfinished", checkpoint=embedder)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "found"),
+    [
+        ({"landmarks": 15}, "landmarks 15", "landmarks 16"),
+        ({"alphabet": ALPHABETS["protein"]}, "alphabet protein", "alphabet dna"),
+        ({"landmarks": 3, "on_invalid": "drop"}, "landmarks 3, on_invalid drop", "landmarks 16, on_invalid error"),
+    ],
+)
+def test_other_settings_are_refused(fasta, tmp_path, capsys, options, asked, found):
+    """Also if a shard is damaged, which would be made again by them; the same settings go on."""
+    out = tmp_path / "out"
+    run(fasta, to=out)
+    before = digests(out)
+    message = f"out: expected embeddings by {asked}, found those by {found}; name another folder \\(--out\\), or give the options"
+    with pytest.raises(InputError, match=message):
+        run(fasta, to=out, **options)
+    assert digests(out) == before
+    (out / "00001.parquet").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=message):
+        run(fasta, to=out, **options)
+    run(fasta, to=out)
+    assert digests(out) == before
+    capsys.readouterr()
+    run(fasta, to=out)
+    run(fasta, to=out, checkpoint=open_shards(out).embedder())  # its own model
+    assert capsys.readouterr().out.count("complete already") == 2
 
 
 def stop_at_shard(number, source, out):

@@ -7,9 +7,11 @@ from rapidfuzz.distance import Levenshtein
 
 from nwa_lightning import InputError, load_sequences
 from nwa_lightning.search import index as index_module
+from nwa_lightning.search import index_files
 from nwa_lightning.search.embedder import ReadEmbedder
 from nwa_lightning.search.index import Index
 from nwa_lightning.search.recall import Effort
+from nwa_lightning.search.vectors import KINDS, cells_of, kind_of
 from nwa_lightning.sequences.alphabet import ALPHABETS
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
@@ -270,6 +272,30 @@ def test_saved_and_loaded(targets, queries, embedder, tmp_path):
         InputError, match="again: expected a folder without embeddings, found one with some; name another"
     ):
         loaded.save(tmp_path / "again")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("several", [False, True])
+def test_saved_and_loaded_with_its_kind(targets, queries, embedder, tmp_path, kind, several, monkeypatch):
+    """Also the cells: a search of a few of them finds the same."""
+    if several:
+        monkeypatch.setattr(index_files, "_ROWS", 90)
+    index = Index.build(targets.take(np.arange(200)), embedder, kind=kind)
+    index.add(targets.take(np.arange(200, 240)))
+    index.delete(index.reads.sequences.names[20:30])
+    index.save(tmp_path / "one")
+    loaded = Index.load(tmp_path / "one")
+    loaded.save(tmp_path / "two")
+    row_of = np.flatnonzero(~index.deleted)
+    for other in (loaded, Index.load(tmp_path / "two")):
+        assert kind_of(other.vectors) == kind_of(index.vectors) == kind
+        assert type(other.vectors) is type(index.vectors)
+        assert cells_of(other.vectors) == cells_of(index.vectors)
+        for effort in (Effort(4, 1), Effort(20, 2)):
+            one, two = (some.search(queries, 3, effort=effort).hits for some in (index, other))
+            assert one.query.tolist() == two.query.tolist()
+            assert one.target.tolist() == row_of[two.target].tolist()
+            assert one.edits.tolist() == two.edits.tolist()
 
 
 def test_saved_without_reads_or_without_a_model(targets, queries, embedder, tmp_path):

@@ -10,8 +10,9 @@ import pytest
 from nwa_lightning import Index, InputError, ReadEmbedder, load_sequences
 from nwa_lightning.search import index_files
 from nwa_lightning.search.files import sha256
-from nwa_lightning.search.index_files import build_shard, index_here, prepare_index, read_folder, write_deleted
+from nwa_lightning.search.index_files import build_shard, index_here, prepare_index, read_folder
 from nwa_lightning.search.reads import distinct_reads
+from nwa_lightning.search.shard_jobs import write_deleted
 from nwa_lightning.search.shards import Manifest, Shard, open_shards, write_manifest, write_shard
 from nwa_lightning.search.vectors import KINDS
 from nwa_lightning.sequences.alphabet import DNA

@@ -120,13 +120,13 @@ def test_components_of_a_tree(tree, embedder, limit, monkeypatch):
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("candidates", [2, 16, 1000])
 def test_pairs_by_vectors(tree, embedder, limit, candidates, monkeypatch):
-    """Near reads without a gap between near and far: few pairs are missed."""
+    """Near reads without a gap between near and far: with enough candidates, no pair is missed."""
     monkeypatch.setattr(linkage, "_BLOCK", 64)
     monkeypatch.setattr(linkage, "_CANDIDATES", candidates)
     found = set(found_pairs(tree.sequences, limit, embedder))
     expected = naive_pairs(tree.sequences.to_strings(), limit)
     assert found <= expected
-    assert len(found) >= {2: 0.9, 16: 0.99, 1000: 1}[candidates] * len(expected)
+    assert len(found) >= {2: 0.98, 16: 1, 1000: 1}[candidates] * len(expected)
 
 
 @pytest.mark.parametrize("candidates", [2, 5, 16])

@@ -1,5 +1,6 @@
 """Searches and clusters from shard to shard, against the same in memory and against plain loops."""
 
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,12 +22,19 @@ from nwa_lightning.search.executors import RayExecutor, run_here
 from nwa_lightning.search.format_rows import hit_rows
 from nwa_lightning.search.hits import Hits
 from nwa_lightning.search.index import Index
-from nwa_lightning.search.index_files import index_here, write_deleted
+from nwa_lightning.search.index_files import index_here
 from nwa_lightning.search.limits import Limit
 from nwa_lightning.search.reads import Reads, concatenated
 from nwa_lightning.search.recall import Effort
 from nwa_lightning.search.search_shards import search_by_shards
-from nwa_lightning.search.shard_jobs import UNFINISHED, hit_targets, shard_hit_rows
+from nwa_lightning.search.shard_jobs import (
+    UNFINISHED,
+    hit_targets,
+    live_rows,
+    read_deleted,
+    shard_hit_rows,
+    write_deleted,
+)
 from nwa_lightning.search.shards import open_shards
 from nwa_lightning.sequences.catalog import load_sequences
 from nwa_lightning.sequences.collection import Sequences
@@ -334,6 +342,43 @@ def test_clusters_by_cells(folder, tmp_path, limit, cells):
         f">{named[number]};size={size}\n{letters[row_of[named[number]]]}\n" for number, size in enumerate(found.sizes)
     )
     assert not (folder / UNFINISHED).exists()
+
+
+def clustered_names(folder, path, **options):
+    cluster_by_shards(folder, Limit(7), members=path, **options)
+    return {row["read"]: row["centroid"] for row in pyarrow.parquet.read_table(path).to_pylist()}
+
+
+@pytest.mark.parametrize("cells", [1, 3])
+def test_deleted_reads_are_in_no_cluster(folder, tmp_path, cells):
+    """Neither those of an unfinished run from before."""
+    reads, shards = reads_of(folder), open_shards(folder)
+    with pytest.raises(InputError, match="interrupted"):
+        clustered_names(folder, tmp_path / "members.parquet", cells=cells, executor=Interrupted(5))
+    whole = greedy_clusters(reads, Limit(7))
+    deleted = np.union1d(whole.centroids[:3], np.arange(40, 90))  # of the largest clusters, and most of a shard
+    left = np.setdiff1d(np.arange(len(reads)), deleted)
+    try:
+        write_deleted(folder, deleted)
+        rows = [live_rows(shards, number, read_deleted(folder)) for number in range(len(shards))]
+        firsts = np.cumsum([0, *(record["rows"] for record in shards.manifest.shards)])
+        assert (
+            np.concatenate([some + first for some, first in zip(rows, firsts, strict=False)]).tolist() == left.tolist()
+        )
+        found = clustered_names(folder, tmp_path / "members.parquet", cells=cells)
+        assert cluster_by_shards(folder, Limit(7), cells=cells).distinct == len(left)
+        names = [reads.sequences.names[row] for row in left]
+        assert sorted(found) == sorted(names)
+        assert set(found.values()) <= set(names)
+        if cells == 1:
+            expected = greedy_clusters(reads.take(left), Limit(7))
+            assert [found[name] for name in names] == [names[row] for row in expected.centroids[expected.cluster]]
+        write_deleted(folder, np.arange(len(reads)))
+        with pytest.raises(InputError, match="known: expected reads, found none that are left; name another folder"):
+            cluster_by_shards(folder, Limit(7))
+    finally:
+        (folder / "index" / "deleted.npy").unlink()
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def test_clusters_continue(folder, tmp_path):

@@ -1,0 +1,133 @@
+"""Which of many sequences share the most k-mers with a query: candidates without a model, for sequences that are not alike.
+
+Noisy copies of random strands share k-mers with their strand and with hardly any other. Variants of one gene share k-mers with
+all others, so that the rows of the table are long and tell little: they are better told apart by vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nwa_lightning._kernels import compiled, parallel_slices
+from nwa_lightning.sequences.collection import Sequences
+
+#: The shortest and the longest k-mers; the table of the longest has a million rows for each bin.
+_SHORTEST: Final = 4
+_LONGEST: Final = 10
+
+#: k-mers that two sequences share by chance, and the most targets that a query meets by chance.
+_BY_CHANCE: Final = 0.5
+_MET: Final = 50_000
+
+#: Two sequences are alike if they share more than this part of their k-mers.
+_ALIKE: Final = 1 / 16
+
+#: A new part of a growing index joins the one before it, unless that is this many times as large.
+_LARGER: Final = 4
+
+
+class KmerIndex:
+    """A table of all k-mers and of bins of positions, with the sequences that have each there (``src_ext/kmer_index.c``).
+
+    Insertions and deletions move a k-mer by about the square root of the length, which is the width of a bin.
+
+    Args:
+        sequences: N sequences.
+        k: Letters of a k-mer; by default, so many that few are shared by chance.
+    """
+
+    def __init__(self, sequences: Sequences, k: int | None = None) -> None:
+        self.count = len(sequences)
+        self._shift = math.ceil(math.log2(max(1, sequences.max_length)) / 2)
+        bins = (sequences.max_length >> self._shift) + 1
+        self.k = _suitable_k(self.count, sequences.max_length, 3 << self._shift) if k is None else k
+        self._table = self.k, self._shift, bins
+        self._ends = np.zeros(4**self.k * bins + 1, dtype=np.int64)
+        arrays = _arrays(sequences)
+        compiled.kmer_count(*arrays, *self._table, self._ends)
+        np.cumsum(self._ends, out=self._ends)
+        self._targets = np.empty(int(self._ends[-1]), dtype=np.int32)
+        compiled.kmer_fill(*arrays, *self._table, self._ends[:-1].copy(), self._targets)
+
+    @property
+    def alike(self) -> bool:
+        """Whether two of the sequences share so many k-mers that these tell little."""
+        sizes = np.diff(self._ends).astype(np.float64)
+        return float((sizes * (sizes - 1)).sum()) > _ALIKE * (self.count - 1) * float(sizes.sum())
+
+    def nearest(
+        self, queries: Sequences, most: int, *, threads: int = 1
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The sequences that share the most k-mers with each query, and what is known of all others.
+
+        An edit changes at most k of the k-mers of a query (Ukkonen, 1992, doi 10.1016/0304-3975(92)90143-4), and moves the
+        others by one position.
+
+        Args:
+            queries: Q sequences.
+            most: How many of them.
+            threads: Threads that share the queries.
+
+        Returns:
+            ``(Q, most)`` rows, the best first, -1 where there are fewer; and ``(Q,)`` edits that all others are at least away.
+        """
+        found, left = np.empty((len(queries), most), dtype=np.int32), np.empty(len(queries), dtype=np.int32)
+        flat, starts, lengths = _arrays(queries)
+
+        def look(part: slice) -> None:
+            index = self._ends, self._targets, self.count
+            compiled.kmer_nearest(flat, starts[part], lengths[part], *self._table, *index, found[part], left[part])
+
+        parallel_slices(look, len(queries), threads=threads)
+        kmers = np.clip(lengths - self.k + 1, 0, compiled.kmer_most)
+        # Beyond the width of a bin, a k-mer may have moved to where it was not counted.
+        return found.astype(np.int64), np.minimum(-((left - kmers) // self.k), (1 << self._shift) + 1)
+
+
+class GrowingKmerIndex:
+    """A k-mer index of sequences that are added over time, as a few indexes of which each is much larger than the next.
+
+    Args:
+        sequences: All sequences, of which some will be added.
+    """
+
+    def __init__(self, sequences: Sequences) -> None:
+        self._sequences = sequences
+        self._rows = np.empty(0, dtype=np.int64)
+        self._parts: list[tuple[int, KmerIndex]] = []
+
+    def add(self, rows: NDArray[np.int64]) -> None:
+        """Add some of the sequences; they are numbered in the order in which they are added."""
+        start, count = len(self._rows), len(rows)
+        self._rows = np.concatenate([self._rows, rows])
+        while self._parts and self._parts[-1][1].count < _LARGER * count:
+            start, part = self._parts.pop()
+            count += part.count
+        self._parts.append((start, KmerIndex(self._sequences.take(self._rows[start:]))))
+
+    @property
+    def alike(self) -> bool:
+        """Whether two of the sequences share so many k-mers that these tell little."""
+        return bool(self._parts) and self._parts[0][1].alike
+
+    def nearest(
+        self, queries: Sequences, most: int, *, threads: int = 1
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As ``KmerIndex.nearest``, with ``most`` rows of each part: numbers in the order in which they were added."""
+        parts = [(start, *part.nearest(queries, most, threads=threads)) for start, part in self._parts]
+        rows = np.concatenate([np.where(found < 0, -1, found + start) for start, found, _ in parts], axis=1)
+        return rows, np.min([far for _, _, far in parts], axis=0)
+
+
+def _suitable_k(count: int, length: int, window: int) -> int:
+    chance = min(_BY_CHANCE, _MET / max(1, count))
+    return min(max(math.ceil(math.log(max(1, length * min(window, length) / chance), 4)), _SHORTEST), _LONGEST)
+
+
+def _arrays(sequences: Sequences) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    bases = sequences.bases
+    return np.ascontiguousarray(bases.flat), np.ascontiguousarray(bases.starts), np.ascontiguousarray(bases.lengths)
