@@ -23,7 +23,7 @@ from statistics import median
 
 import numpy as np
 from matplotlib.figure import Figure
-from peers import MOST_SECONDS, Found, TooSlowError, mmseqs_search, vsearch_search
+from peers import MOST_SECONDS, Found, TooSlowError, mmseqs_search, run, vsearch_search
 from simulated_reads import like16s_origin, write_reads
 
 from nwa_lightning import NWADataModule, load_sequences
@@ -93,6 +93,12 @@ def human16s(threads: int, repeats: int) -> None:
         best[hits.query] = hits.edits
         found.setdefault(name, []).append((seconds, 0.0, float((best == truth).mean())))
 
+    def whole(queries: Path, targets: Path) -> Found:
+        hits = targets.with_name("hits.tsv")
+        command = [sys.executable, "-m", "nwa_lightning", "search", queries, targets, "--threads", threads]
+        cost = run([*command, "--blast6out", hits])
+        return Found(dict(line.split("\t")[:2] for line in hits.read_text().splitlines()), *cost)
+
     def theirs(name: str, result: Found) -> None:
         found.setdefault(name, []).append(
             (result.seconds, result.peak_mb, recall_of(result.nearest, queries, targets, truth))
@@ -107,6 +113,7 @@ def human16s(threads: int, repeats: int) -> None:
             ours("index, 16 candidates", index, effort=Effort(16, 1))
             ours("index, --recall 0.99", index, recall=0.99)
             ours("index, --recall 0.995", index, recall=0.995)
+            theirs("nwa search, the whole program", whole(one, two))
             theirs("vsearch, default", vsearch_search(one, two, threads=threads))
             theirs("vsearch, careful", vsearch_search(one, two, threads=threads, effort="careful"))
             theirs("MMseqs2", mmseqs_search(one, two, threads=threads))
@@ -146,14 +153,11 @@ def scale(sizes: list[int], count: int, few: int, threads: int, work: Path, refe
             key = {"task": "like16s", "references": size, "queries": queries, "method": method, "threads": threads}
             if find_cell(cells, key) is None:
                 save({**key, **child([*map(str, arguments), "--threads", str(threads)])})
-        for method, run in (
-            ("vsearch, default", vsearch_search),
-            ("MMseqs2", mmseqs_search),
-        ):
+        for method, program in (("vsearch, default", vsearch_search), ("MMseqs2", mmseqs_search)):
             key = {"task": "like16s", "references": size, "queries": few, "method": method, "threads": threads}
             if find_cell(cells, key) is None:
                 try:
-                    result = run(some, targets, threads=threads)
+                    result = program(some, targets, threads=threads)
                 except TooSlowError:
                     save({**key, "seconds": f"> {MOST_SECONDS}"})
                     continue

@@ -57,11 +57,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", choices=("greedy", "components", "average"), default="greedy", help="default: greedy"
     )
-    parser.add_argument("--exact", action="store_true", help="never let vectors choose which reads are compared")
+    parser.add_argument("--exact", action="store_true", help="always find the nearest of all centroids")
     files = parser.add_argument_group("output files")
     for name, text in _FILES.items():
         files.add_argument(f"--{name}", metavar="FILE", help=text)
-    add_model_arguments(parser, "default: 512 landmarks, as soon as there are too many clusters to compare all")
+    add_model_arguments(parser, "default: 512 landmarks, if there are many clusters that k-mers do not tell apart")
     add_threads(parser)
     add_executor(parser, "memory", "shards", "ray")
 
@@ -174,10 +174,11 @@ def _clustered(
 
     if method == "greedy":
         return greedy_clusters(reads, limit, make, threads=threads)
-    from nwa_lightning.search.linkage import MOST_LINKED, average_clusters, component_clusters
+    from nwa_lightning.search.linkage import MOST_COMPARED, average_clusters, component_clusters
 
-    # All pairs of fewer reads are compared in seconds.
-    embedder = None if make is None or len(reads) <= MOST_LINKED else make(reads.sequences.take(canonical_order(reads)))
+    embedder = (
+        None if make is None or len(reads) <= MOST_COMPARED else make(reads.sequences.take(canonical_order(reads)))
+    )
     function = component_clusters if method == "components" else average_clusters
     return function(reads, limit, embedder, threads=threads)
 

@@ -30,9 +30,12 @@ class Augment:
         shift: Largest shift in bases; one variant in ten is shifted. Use it for reads that sometimes start earlier or later
             than others: the first bases of the variant move to its end, or the last ones to its start.
         fixed_length: Whether a variant gets the length of its first parent: cut, or filled with random letters.
+        crop: Largest fraction of a variant that is cut off, at both ends together; each variant draws its own, 0 for none. Use
+            it for models that will also see fragments.
 
     Raises:
-        InputError: If a fraction or a rate is not between 0 and 1, or the shift is below 0.
+        InputError: If a fraction or a rate is not between 0 and 1, or the shift is below 0; or if variants of a fixed length are
+            to be cropped.
     """
 
     fraction: float = 0.5
@@ -41,13 +44,18 @@ class Augment:
     crossover: bool = True
     shift: int = 0
     fixed_length: bool = False
+    crop: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, kind in (("fraction", "fraction"), ("edits", "rate"), ("indels", "fraction")):
+        for name, kind in (("fraction", "fraction"), ("edits", "rate"), ("indels", "fraction"), ("crop", "fraction")):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(
                     f"augment.{name}: expected a {kind} between 0 and 1, found {getattr(self, name)}; write 15 % as 0.15"
                 )
+        if self.crop and self.fixed_length:
+            raise InputError(
+                f"augment.crop: expected 0 with augment.fixed_length, found {self.crop}; switch one of them off"
+            )
         if self.shift < 0:
             raise InputError(f"augment.shift: expected a number of bases, 0 for none, found {self.shift}")
 
@@ -89,6 +97,8 @@ class Augment:
             codes, lengths = _cross(codes, lengths, others, other_lengths, generator)
         if self.shift:
             codes = _rotate(codes, lengths, self.shift, generator)
+        if self.crop:
+            codes, lengths = _crop(codes, lengths, self.crop, generator)
         codes, lengths = self.edit(codes, lengths, len(alphabet.letters), generator)
         if not self.fixed_length:
             wanted = np.minimum(lengths, width)
@@ -164,6 +174,16 @@ def _cross(
     columns = np.arange(codes.shape[1])
     from_other = np.take_along_axis(others, np.minimum(columns - start + cut, len(columns) - 1), axis=1)
     return np.where(columns < start, codes, from_other), (start - cut)[:, 0] + other_lengths
+
+
+def _crop(
+    codes: NDArray[np.uint8], lengths: NDArray[np.int64], most: float, generator: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """A random window of each of N sequences, of at least one base, with arbitrary values beyond its end; and its length."""
+    kept = np.maximum(lengths - (most * generator.random(len(codes)) * lengths).astype(np.int64), 1)
+    start = generator.integers(0, lengths - kept, endpoint=True)
+    columns = np.minimum(np.arange(codes.shape[1]) + start[:, None], codes.shape[1] - 1)
+    return np.take_along_axis(codes, columns, axis=1), kept
 
 
 def _rotate(

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final, Literal
 
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from nwa_lightning.alignment import Kind, Scores, check_scores
 from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import NWA_BATCH_SIZE, PairBatch
 from nwa_lightning.data.datasets import DrawnPairs, FixedPairs, SingleSequences, check_sizes
-from nwa_lightning.data.loaders import BatchLoader, StepSampler
+from nwa_lightning.data.lengths import check_max_padding
+from nwa_lightning.data.loaders import StepSampler, batch_loader
 from nwa_lightning.data.near import NearPairs, find_groups
 from nwa_lightning.data.reads import OnLong, ReadSets
 from nwa_lightning.data.rng_state import random_state, set_random_state
@@ -74,6 +74,8 @@ class NWADataModule(LightningDataModule):
             cell. best_through: score of the best alignment of the whole sequences that goes through the cell.
         fixed_width: Whether each batch is padded to the longest sequence of the file, for models with a weight for every
             position; otherwise each batch is padded to its own longest sequence.
+        max_padding: How much of a training batch may be padding, such as 0.1: its sequences have similar lengths. null draws
+            sequences of any length.
         val_group: Sequences per validation group.
         test_group: Sequences per test group.
         all_pairs: Validate and test also on the pairs across groups.
@@ -107,6 +109,7 @@ class NWADataModule(LightningDataModule):
         gap: int = -1,
         nwa_kind: Kind = "prefix",
         fixed_width: bool = False,
+        max_padding: float | None = None,
         val_group: int = 350,
         test_group: int = 300,
         all_pairs: bool = False,
@@ -123,6 +126,7 @@ class NWADataModule(LightningDataModule):
         self.scores = Scores(match, mismatch, gap)
         self.nwa_kind = nwa_kind
         self.fixed_width = fixed_width
+        self.max_padding = max_padding
         self.val_group = val_group
         self.test_group = test_group
         self.all_pairs = all_pairs
@@ -132,6 +136,7 @@ class NWADataModule(LightningDataModule):
             if value < 2:
                 raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
         check_sizes(batch_size, pairs, nwa_batch_size, near)
+        check_max_padding(max_padding)
         if num_workers < 0:
             raise InputError(f"num_workers: expected 0 for none or a number of processes, found {num_workers}")
         # Made here and not in setup(): the model is built with the longest length before setup() runs.
@@ -196,6 +201,7 @@ class NWADataModule(LightningDataModule):
             groups=None if group is None else find_groups(self.reads, group),
             alphabet=self.alphabet,
             max_length=self._width,
+            max_padding=self.max_padding,
         )
         return self._loader(dataset, self.steps_per_epoch, first=self._next_step, num_workers=self.num_workers)
 
@@ -243,7 +249,7 @@ class NWADataModule(LightningDataModule):
 
     def _batch_arguments(self) -> dict[str, Any]:
         """Arguments of the training batches, as plain values."""
-        named = ("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "fixed_width")
+        named = ("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "fixed_width", "max_padding")
         parts = {"augment": self.augment, "near": self.near}
         recorded = {name: None if part is None else asdict(part) for name, part in parts.items()}
         return {**{name: getattr(self, name) for name in named}, **self.scores._asdict(), **recorded}
@@ -275,20 +281,10 @@ class NWADataModule(LightningDataModule):
         first: Callable[[int], int] | None = None,
         num_workers: int = 0,
     ) -> DataLoader[PairBatch]:
-        options: dict[str, Any] = {
-            "batch_size": None,
-            "num_workers": num_workers,
-            "persistent_workers": num_workers > 0,
-            # Without its own generator, a loader draws from the global one, which training uses, at every start.
-            "generator": torch.Generator(),
-        }
-        if self.trainer is not None and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
-            # Lightning needs a sequential sampler for an overfitting run, so that its batches stay the same.
-            same = Subset(dataset, range(steps * self._world_size))
-            return BatchLoader(same, sampler=SequentialSampler(same), **options)
+        same = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
         rank = self.trainer.global_rank if self.trainer is not None else 0
         sampler = StepSampler(steps, world_size=self._world_size, rank=rank, first=first)
-        return BatchLoader(dataset, sampler=sampler, **options)
+        return batch_loader(dataset, sampler, same=same, num_workers=num_workers)
 
     @property
     def _width(self) -> int | None:

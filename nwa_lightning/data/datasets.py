@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from nwa_lightning.alignment import Kind, Scores
 from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import PairBatch, block_first_pairs, pair_batch
+from nwa_lightning.data.lengths import LengthWindows
 from nwa_lightning.data.near import Groups, NearPairs
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
@@ -34,6 +35,7 @@ class DrawnPairs(Dataset[PairBatch]):
         groups: Groups of the training set for near partners; None for copies.
         alphabet: Alphabet of the sequences, for the letters of the variants.
         max_length: Letters that tokens and matrices are padded for; None for the longest sequence of the batch.
+        max_padding: How much of a batch may be padding; None for sequences of any length.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class DrawnPairs(Dataset[PairBatch]):
         groups: Groups | None = None,
         alphabet: Alphabet = DNA,
         max_length: int | None = None,
+        max_padding: float | None = None,
     ) -> None:
         self.max_length = max_length
+        self.windows = None if max_padding is None else LengthWindows(sequences.lengths, max_padding)
         self.sequences = sequences
         self.batch_size = min(batch_size, len(sequences))
         self.block = min(nwa_batch_size, self.batch_size)
@@ -70,7 +74,10 @@ class DrawnPairs(Dataset[PairBatch]):
     def __getitem__(self, number: int) -> PairBatch:
         generator = np.random.default_rng((self.seed, number))
         count = int((self.originals == np.arange(self.batch_size)).sum())
-        rows = generator.choice(len(self.sequences), count, replace=False)
+        if self.windows is None:
+            rows = generator.choice(len(self.sequences), count, replace=False)
+        else:
+            rows = self.windows.draw(count, generator)
         pairs = self._pairs(generator)
         if self.augment is not None:
             sequences = self.augment.vary(self.sequences, rows, self.alphabet, generator)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 from torch.utils.data.distributed import DistributedSampler
 
 from nwa_lightning.data.batch import PairBatch
@@ -48,3 +49,21 @@ class BatchLoader(DataLoader[PairBatch]):
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Nothing."""
+
+
+def batch_loader(dataset: Dataset[PairBatch], sampler: StepSampler, *, same: bool, num_workers: int) -> BatchLoader:
+    """A loader of the batches whose numbers a sampler yields.
+
+    Args:
+        dataset: The batches.
+        sampler: Their numbers.
+        same: Whether every epoch has the same first batches, for an overfitting run.
+        num_workers: Processes that prepare them.
+    """
+    # Without its own generator, a loader draws from the global one, which training uses, at every start.
+    options = {"num_workers": num_workers, "persistent_workers": num_workers > 0, "generator": torch.Generator()}
+    if same:
+        # Lightning needs a sequential sampler for an overfitting run, so that its batches stay the same.
+        first = Subset(dataset, range(len(sampler) * sampler.num_replicas))
+        return BatchLoader(first, batch_size=None, sampler=SequentialSampler(first), **options)  # type: ignore[arg-type]
+    return BatchLoader(dataset, batch_size=None, sampler=sampler, **options)  # type: ignore[arg-type]

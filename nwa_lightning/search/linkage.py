@@ -33,6 +33,9 @@ _CANDIDATES: Final = 16
 #: Cells of the index that are searched.
 _CELLS: Final = 32
 
+#: The most reads of which all pairs are compared in less time than vectors take: half a minute.
+MOST_COMPARED: Final = 50_000
+
 #: The most distinct reads of a component for average linkage: its matrix takes 8 bytes for every pair.
 MOST_LINKED: Final = 20_000
 
