@@ -57,7 +57,8 @@ class Centroids:
         self._limit = limit
         self._threads = threads
         self._embedder = embedder
-        self._kmers = GrowingKmerIndex(reads)
+        self._edits = int(limit.most_edits(reads.lengths, 0).max(initial=0))
+        self._kmers = GrowingKmerIndex(reads, self._edits)
         self._vectors: _CentroidVectors | None = None
 
     @property
@@ -77,9 +78,8 @@ class Centroids:
         if self.exact or self._vectors is not None:
             query, target = np.nonzero(np.tril(self._table(rows, rows) < FAR, -1))
         else:
-            found, _ = KmerIndex(self.reads.take(rows)).nearest(
-                self.reads.take(rows), _SECOND_LOOK, threads=self._threads
-            )
+            some = self.reads.take(rows)
+            found, _ = KmerIndex(some, self._edits).nearest(some, _SECOND_LOOK, threads=self._threads)
             query, column = np.nonzero((found >= 0) & (found < np.arange(len(rows))[:, None]))
             target = found[query, column]
             near = self._pairs(rows[query], rows[target]) < FAR
@@ -96,7 +96,7 @@ class Centroids:
         """
         known = len(self.rows)
         counts = known + np.searchsorted(chosen, rows, side="right")
-        index = None if self._vectors is not None else KmerIndex(self.reads.take(chosen))
+        index = None if self._vectors is not None else KmerIndex(self.reads.take(chosen), self._edits)
         self.rows = np.concatenate([self.rows, chosen])
         self.cluster[chosen], self.edits[chosen] = known + np.arange(len(chosen)), 0
         if index is not None:

@@ -7,6 +7,7 @@ all others, so that the rows of the table are long and tell little: they are bet
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from nwa_lightning._kernels import compiled, parallel_slices
 from nwa_lightning.sequences.collection import Sequences
 
-#: The shortest and the longest k-mers; the table of the longest has a million rows for each bin.
+#: The shortest and the longest k-mers; the table of the longest has 262,144 rows for each bin.
 _SHORTEST: Final = 4
-_LONGEST: Final = 10
+_LONGEST: Final = 9
 
-#: k-mers that two sequences share by chance, and the most targets that a query meets by chance.
-_BY_CHANCE: Final = 0.5
+#: k-mers that two unrelated sequences share: few are enough, and fewer still are better if related ones share many.
+_BY_CHANCE: Final = (0.5, 0.02)
+_RELATED: Final = 8
+
+#: The most targets that a query meets by chance.
 _MET: Final = 50_000
 
 #: Two sequences are alike if they share more than this part of their k-mers.
@@ -37,14 +41,16 @@ class KmerIndex:
 
     Args:
         sequences: N sequences.
-        k: Letters of a k-mer; by default, so many that few are shared by chance.
+        edits: Edits between related sequences, which should share some k-mers; None for many. The k-mers are so long that
+            unrelated sequences share few.
+        k: Letters of a k-mer, to choose it oneself.
     """
 
-    def __init__(self, sequences: Sequences, k: int | None = None) -> None:
+    def __init__(self, sequences: Sequences, edits: int | None = None, *, k: int | None = None) -> None:
         self.count = len(sequences)
         self._shift = math.ceil(math.log2(max(1, sequences.max_length)) / 2)
         bins = (sequences.max_length >> self._shift) + 1
-        self.k = _suitable_k(self.count, sequences.max_length, 3 << self._shift) if k is None else k
+        self.k = _suitable_k(sequences, 1 << self._shift, edits) if k is None else k
         self._table = self.k, self._shift, bins
         self._ends = np.zeros(4**self.k * bins + 1, dtype=np.int64)
         arrays = _arrays(sequences)
@@ -53,7 +59,7 @@ class KmerIndex:
         self._targets = np.empty(int(self._ends[-1]), dtype=np.int32)
         compiled.kmer_fill(*arrays, *self._table, self._ends[:-1].copy(), self._targets)
 
-    @property
+    @cached_property
     def alike(self) -> bool:
         """Whether two of the sequences share so many k-mers that these tell little."""
         sizes = np.diff(self._ends).astype(np.float64)
@@ -93,10 +99,12 @@ class GrowingKmerIndex:
 
     Args:
         sequences: All sequences, of which some will be added.
+        edits: As in ``KmerIndex``.
     """
 
-    def __init__(self, sequences: Sequences) -> None:
+    def __init__(self, sequences: Sequences, edits: int | None = None) -> None:
         self._sequences = sequences
+        self._edits = edits
         self._rows = np.empty(0, dtype=np.int64)
         self._parts: list[tuple[int, KmerIndex]] = []
 
@@ -107,9 +115,9 @@ class GrowingKmerIndex:
         while self._parts and self._parts[-1][1].count < _LARGER * count:
             start, part = self._parts.pop()
             count += part.count
-        self._parts.append((start, KmerIndex(self._sequences.take(self._rows[start:]))))
+        self._parts.append((start, KmerIndex(self._sequences.take(self._rows[start:]), self._edits)))
 
-    @property
+    @cached_property
     def alike(self) -> bool:
         """Whether two of the sequences share so many k-mers that these tell little."""
         return bool(self._parts) and self._parts[0][1].alike
@@ -123,9 +131,15 @@ class GrowingKmerIndex:
         return rows, np.min([far for _, _, far in parts], axis=0)
 
 
-def _suitable_k(count: int, length: int, window: int) -> int:
-    chance = min(_BY_CHANCE, _MET / max(1, count))
-    return min(max(math.ceil(math.log(max(1, length * min(window, length) / chance), 4)), _SHORTEST), _LONGEST)
+def _suitable_k(sequences: Sequences, width: int, edits: int | None) -> int:
+    length, count = sequences.max_length, len(sequences)
+    shared = max(1, length * min(3 * width, length))  # pairs of places whose k-mers are compared
+    some, few = (math.ceil(math.log(shared / min(chance, _MET / max(1, count)), 4)) for chance in _BY_CHANCE)
+    # Each letter of a related sequence is unchanged with this probability.
+    same = 0.0 if edits is None else 1 - edits / max(1, length)
+    longer = few if same >= 1 else 0 if same <= 0 else int(math.log(_RELATED / max(_RELATED, length)) / math.log(same))
+    filled = int(math.log(max(1, count * width), 4))  # with longer ones, most of the table is empty
+    return min(max(some, min(few, longer, filled), _SHORTEST), _LONGEST)
 
 
 def _arrays(sequences: Sequences) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:

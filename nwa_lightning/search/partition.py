@@ -204,17 +204,18 @@ class _Splitter:
         self.max_length = max_length
         self.on_invalid = on_invalid
         self.reads = self.dropped = 0
-        self._names: dict[str, bytes] = {}
-        self._copies: dict[str, int] = {}
+        self._names: dict[bytes, bytes] = {}
+        self._copies: dict[bytes, int] = {}
         for number in range(parts):  # a part may stay empty
             _path(folder, number).touch()
 
     def add(self, source: str) -> None:
         """Add all reads of a file."""
         path, size = find_source(source)
+        valid = self.alphabet.letters.upper().encode()
         with counted(f"reading {Path(source).name}", size, worth=size > PART_BYTES) as progress:
             for name, place, letters, _ in source_records(source, progress=progress):
-                sequence = letters.upper()
+                sequence = letters.encode("ascii", "replace").upper()
                 if not sequence:
                     raise InputError(f"{path}: {place}: the sequence is empty; remove the record")
                 if self.max_length is not None and len(sequence) > self.max_length:
@@ -222,15 +223,8 @@ class _Splitter:
                         f"{path}: {place}: expected at most {self.max_length} bases, for which the model was built, found "
                         f"{len(sequence)}; cut the reads, or train on longer ones"
                     )
-                try:
-                    self.alphabet.encode(sequence)
-                except InputError as error:
-                    if self.on_invalid == "error":
-                        raise InputError(
-                            f"{path}: {place}, {error}; choose another alphabet (--alphabet), or drop such reads "
-                            f"(--on_invalid drop)"
-                        ) from None
-                    self.dropped += 1
+                if sequence.translate(None, valid):  # something is left without the letters of the alphabet
+                    self._drop(letters, f"{path}: {place}")
                     continue
                 label, copies = name_and_size(name.encode())
                 self.reads += copies
@@ -239,13 +233,23 @@ class _Splitter:
                 if len(self._names) >= _WAITING:
                     self.flush()
 
+    def _drop(self, letters: str, place: str) -> None:
+        """Count a read with other letters, unless it is an error."""
+        if self.on_invalid == "error":
+            try:
+                self.alphabet.encode(letters)
+            except InputError as error:
+                raise InputError(
+                    f"{place}, {error}; choose another alphabet (--alphabet), or drop such reads (--on_invalid drop)"
+                ) from None
+        self.dropped += 1
+
     def flush(self) -> None:
         """Write what waits."""
         lines: dict[int, list[bytes]] = {}
         for sequence, label in self._names.items():
-            content = sequence.encode()
-            line = b"%b\t%d\t%b\n" % (b" ".join(label.split()), self._copies[sequence], content)
-            lines.setdefault(zlib.crc32(content) % self.parts, []).append(line)
+            line = b"%b\t%d\t%b\n" % (b" ".join(label.split()), self._copies[sequence], sequence)
+            lines.setdefault(zlib.crc32(sequence) % self.parts, []).append(line)
         for number, those in lines.items():
             with _path(self.folder, number).open("ab") as file:
                 file.write(b"".join(those))

@@ -41,7 +41,7 @@ def naive(query, targets, k, width, most):
 )
 def test_against_sets_of_kmers(targets, queries, k, most, threads):
     """Empty sequences, repeats, queries that are longer than all targets."""
-    index = KmerIndex(Sequences.from_strings(targets), k)
+    index = KmerIndex(Sequences.from_strings(targets), k=k)
     asked = [*queries, *targets[:3]]
     found, far = index.nearest(Sequences.from_strings(asked), most, threads=threads)
     width = 1 << int(np.ceil(np.log2(max(1, *map(len, targets), 1)) / 2))
@@ -69,6 +69,13 @@ def test_noisy_copies_of_strands():
     assert np.median(far) >= 8
 
 
+def test_near_copies_share_longer_kmers():
+    reads = storage_strands(20_000, 1, 120)
+    lengths = [KmerIndex(reads, edits).k for edits in (None, 70, 40, 20, 2, 0)]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
+
+
 def test_variants_of_one_gene_are_alike():
     assert KmerIndex(load_sequences("human16s").take(np.arange(500))).alike
     assert not KmerIndex(load_sequences("human16s").take(np.arange(0))).alike
@@ -85,7 +92,7 @@ def test_a_growing_index_finds_what_a_whole_one_finds(sizes, monkeypatch):
         index.add(rows[start : start + size])
         start += size
     found, far = index.nearest(reads, 3, threads=2)
-    whole, whole_far = KmerIndex(reads.take(rows), 6).nearest(reads, 3)
+    whole, whole_far = KmerIndex(reads.take(rows), k=6).nearest(reads, 3)
     assert found.shape[1] <= 3 * len(sizes)
     for row in range(len(reads)):
         assert set(whole[row].tolist()) - {-1} <= set(found[row].tolist())
