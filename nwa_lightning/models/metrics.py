@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torchmetrics import Metric, MetricCollection, SpearmanCorrCoef
 from torchmetrics.utilities import dim_zero_cat
 
 from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.errors import InputError
 
 
 class _ExactMetric(Metric):
@@ -32,6 +34,7 @@ class LengthRMSE(_ExactMetric):
 
     Args:
         max_distance: K, to count only homologous pairs, those with ED <= K; by default all pairs count.
+        lengths: Shortest length, and the first one that is too long, of the pairs that count; None for no bound.
     """
 
     is_differentiable = False
@@ -40,9 +43,10 @@ class LengthRMSE(_ExactMetric):
     squares: Tensor
     count: Tensor
 
-    def __init__(self, max_distance: int | None = None) -> None:
+    def __init__(self, max_distance: int | None = None, lengths: tuple[int | None, int | None] = (None, None)) -> None:
         super().__init__()
         self.max_distance = max_distance
+        self.lengths = lengths
         self.add_state("squares", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -55,8 +59,15 @@ class LengthRMSE(_ExactMetric):
             length: ``(P,)`` or a scalar: bases of the longer sequence of each pair.
         """
         errors = ((preds - target) / length).double()
+        counted = torch.ones_like(errors, dtype=torch.bool)
         if self.max_distance is not None:
-            errors = errors[target <= self.max_distance]
+            counted &= target <= self.max_distance
+        shortest, end = self.lengths
+        if shortest is not None:
+            counted &= length >= shortest
+        if end is not None:
+            counted &= length < end
+        errors = errors[counted]
         self.squares += errors.square().sum()
         self.count += errors.numel()
 
@@ -134,13 +145,18 @@ def _centred_ranks(values: Tensor) -> Tensor:
     return ranks - (len(values) + 1) / 2
 
 
-def distance_metrics(homologous: int = 40) -> MetricCollection:
-    """The columns of every table: ``rmse``, ``rmse_homologous``, ``r2``, ``spearman``.
+def distance_metrics(homologous: int = 40, length_bands: Sequence[int] = ()) -> MetricCollection:
+    """The columns of every table: ``rmse``, ``rmse_homologous``, ``r2``, ``spearman``; and the error of each band of lengths.
 
     Update it with keyword arguments ``preds``, ``target`` and ``length``, as ``LengthRMSE`` takes them.
 
     Args:
         homologous: K, the most edits between homologous sequences.
+        length_bands: Lengths where a band ends and the next begins, ascending: (300, 600) adds ``rmse_below_300``,
+            ``rmse_300_to_599`` and ``rmse_from_600``. The length of a pair is that of its longer sequence.
+
+    Raises:
+        InputError: If they do not ascend, or one is below 1.
     """
     # No compute groups: they would merge the two errors whenever all pairs of the first batch are homologous.
     with warnings.catch_warnings():  # Spearman has to keep all pairs
@@ -152,13 +168,30 @@ def distance_metrics(homologous: int = 40) -> MetricCollection:
             "rmse_homologous": LengthRMSE(homologous),
             "r2": Determination(),
             "spearman": spearman,
+            **_length_bands(length_bands),
         },
         compute_groups=False,
     )
 
 
+def _length_bands(ends: Sequence[int]) -> dict[str, Metric]:
+    if not ends:
+        return {}
+    ascending = all(isinstance(end, int) and end > before for before, end in pairwise([0, *ends]))
+    if not ascending:
+        raise InputError(
+            f"length_bands: expected ascending lengths, found {list(ends)}; give such as [300, 600] for three bands"
+        )
+    inner = {f"rmse_{first}_to_{end - 1}": (first, end) for first, end in pairwise(ends)}
+    bands = {f"rmse_below_{ends[0]}": (None, ends[0]), **inner, f"rmse_from_{ends[-1]}": (ends[-1], None)}
+    return {name: LengthRMSE(lengths=band) for name, band in bands.items()}
+
+
 def evaluate(
-    predict: Callable[[PairBatch], Tensor], batches: Iterable[PairBatch], homologous: int = 40
+    predict: Callable[[PairBatch], Tensor],
+    batches: Iterable[PairBatch],
+    homologous: int = 40,
+    length_bands: Sequence[int] = (),
 ) -> dict[str, float]:
     """Measure any predictor, learnt or not, by the same metrics.
 
@@ -166,11 +199,12 @@ def evaluate(
         predict: Maps a batch to ``(P,)`` predicted edit distances, in edits.
         batches: Batches to predict.
         homologous: K, the most edits between homologous sequences.
+        length_bands: As in ``distance_metrics``.
 
     Returns:
         The values of ``distance_metrics``; NaN where there is nothing to measure, such as no homologous pair.
     """
-    metrics = distance_metrics(homologous)
+    metrics = distance_metrics(homologous, length_bands)
     nothing = torch.empty(0)
     metrics.update(preds=nothing, target=nothing, length=torch.tensor(1))  # avoids a warning if there are no batches
     for batch in batches:

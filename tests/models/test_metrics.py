@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.multiprocessing import spawn
 
+from nwa_lightning.errors import InputError
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
 from nwa_lightning.models.metrics import Determination, LengthRMSE, distance_metrics, evaluate
 
@@ -122,6 +123,45 @@ def test_homologous_is_at_most_k():
     metric = LengthRMSE(40)
     metric.update(torch.tensor([41.0, 42.0]), torch.tensor([40.0, 41.0]), torch.tensor([100, 100]))
     assert metric.compute().item() == pytest.approx(1.0)
+
+
+def test_bands_of_lengths():
+    preds, target, length = pairs()
+    metrics = distance_metrics(length_bands=(100, 120))
+    for part in (slice(0, 70), slice(70, None)):
+        metrics.update(preds=preds[part], target=target[part], length=length[part])
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    bands = {"rmse_below_100": (0, 100), "rmse_100_to_119": (100, 120), "rmse_from_120": (120, 1000)}
+    assert list(found) == [
+        "r2",
+        "rmse",
+        "rmse_100_to_119",
+        "rmse_below_100",
+        "rmse_from_120",
+        "rmse_homologous",
+        "spearman",
+    ]
+    for name, (first, end) in bands.items():
+        inside = (length >= first) & (length < end)
+        assert found[name] == pytest.approx(expected(preds[inside], target[inside], length[inside])["rmse"], rel=1e-4)
+    parts = [found[name] ** 2 * ((length >= first) & (length < end)).sum() for name, (first, end) in bands.items()]
+    assert sum(parts) / len(length) == pytest.approx(found["rmse"] ** 2, rel=1e-4)
+    batch = SimpleNamespace(distance=target.long(), longest=length)
+    assert evaluate(lambda batch: preds, [batch], length_bands=[100, 120]) == pytest.approx(found)
+
+
+def test_a_band_without_pairs_has_no_error():
+    found = evaluate(lambda batch: torch.zeros(0), [], length_bands=[50])
+    assert math.isnan(found["rmse_below_50"])
+    assert math.isnan(found["rmse_from_50"])
+
+
+@pytest.mark.parametrize("wrong", [[100, 100], [0], [200, 100], [1.5]])
+def test_bands_ascend(wrong):
+    with pytest.raises(
+        InputError, match=r"length_bands: expected ascending lengths, found \[.*\]; give such as \[300, 600\]"
+    ):
+        distance_metrics(length_bands=wrong)
 
 
 def test_first_batch_of_homologous_pairs_only():
