@@ -10,6 +10,7 @@ from nwa_lightning.encoders.kmer import KmerEncoder
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.encoders.neuroseed import NeuroSEEDCNN, NeuroSEEDTransformer
+from nwa_lightning.encoders.pooled import PooledCNN
 from nwa_lightning.encoders.recurrent import GRUEncoder
 from nwa_lightning.encoders.residual import ResidualCNN
 from nwa_lightning.encoders.sense import SENSE
@@ -29,5 +30,6 @@ __all__ = [
     "MLPEncoder",
     "NeuroSEEDCNN",
     "NeuroSEEDTransformer",
+    "PooledCNN",
     "ResidualCNN",
 ]

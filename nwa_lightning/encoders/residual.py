@@ -47,7 +47,7 @@ class ResidualCNN(Encoder):
         odd(stem_kernel=stem_kernel)
         length = halved(max_length // stem_stride + 1, stages - 1, "stages - 1")
         self.one_hot = OneHot(vocabulary)
-        layers: list[nn.Module] = [_convolution(self.one_hot.letters, channels, stem_kernel, stem_stride)]
+        layers: list[nn.Module] = [convolution(self.one_hot.letters, channels, stem_kernel, stem_stride)]
         layers += [nn.BatchNorm2d(channels), nn.GELU()]
         for stage in range(stages):
             layers += [nn.AvgPool2d((1, 2))] if stage else []
@@ -66,13 +66,14 @@ class ResidualCNN(Encoder):
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        first = [_convolution(channels, channels, 3), nn.BatchNorm2d(channels), nn.GELU()]
-        self.inner = nn.Sequential(*first, _convolution(channels, channels, 3), nn.BatchNorm2d(channels))
+        first = [convolution(channels, channels, 3), nn.BatchNorm2d(channels), nn.GELU()]
+        self.inner = nn.Sequential(*first, convolution(channels, channels, 3), nn.BatchNorm2d(channels))
 
     def forward(self, features: Tensor) -> Tensor:
         return nn.functional.gelu(features + self.inner(features))
 
 
-def _convolution(seen: int, made: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+def convolution(seen: int, made: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution over the last dimension of ``(U, channels, 1, P)``, without a bias, as a norm follows."""
     # Two-dimensional, because only these support channels-last.
     return nn.Conv2d(seen, made, (1, kernel), (1, stride), (0, kernel // 2), bias=False)

@@ -24,6 +24,7 @@ from nwa_lightning.landmarks.features import warn_of_foreign
 from nwa_lightning.models.distances import EmbeddingDistance, HyperbolicDistance, as_distance
 from nwa_lightning.models.losses import EditDistanceLoss, SquaredLoss
 from nwa_lightning.models.metrics import distance_metrics
+from nwa_lightning.nwa.build import DecoderKind
 from nwa_lightning.nwa.capture import captured_calls, eval_no_grad
 from nwa_lightning.nwa.heads import HeadOptions
 from nwa_lightning.nwa.loss import DEFAULT_EVERY
@@ -78,6 +79,11 @@ class EditDistanceModel(NWAMixin, LightningModule):
         landmarks: Number of training sequences whose edit distances are extra features. ``LandmarkEncoder`` then wraps the
             encoder, which becomes ``encoder.encoder``; null uses the encoder alone.
         optimizer: muon, which learns in fewer steps (see ``nwa_lightning.muon``), or radam, as published.
+        nwa_head: decoder draws the maps from embeddings, as published; positions does so by weights whose number does not
+            depend on the length (``PositionHead``).
+        nwa_stride: s: with the head positions, maps have every s-th row and column of the matrix.
+        length_bands: Lengths of pairs where a band ends and the next begins, such as [300, 600]; the error of each band is
+            measured too. null measures none.
 
     Raises:
         InputError: If a number is out of its range, there is no such distance, loss, schedule or optimizer, the encoder
@@ -102,14 +108,18 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_channels: int = 64,
         landmarks: int | None = None,
         optimizer: OptimizerName = "muon",
+        nwa_head: DecoderKind = "decoder",
+        nwa_stride: int = 1,
+        length_bands: list[int] | None = None,
     ) -> None:
         for name, value, known in (
             ("schedule", schedule, get_args(ScheduleName)),
             ("optimizer", optimizer, get_args(OptimizerName)),
+            ("nwa_head", nwa_head, get_args(DecoderKind)),
         ):
             if value not in known:
                 raise InputError(f"{name}: expected one of {', '.join(known)}, found {value!r}; name one of them")
-        at_least_one(nwa_every=nwa_every, nwa_channels=nwa_channels)
+        at_least_one(nwa_every=nwa_every, nwa_channels=nwa_channels, nwa_stride=nwa_stride)
         at_least(0, homologous=homologous)
         above_zero(nwa_temperature=nwa_temperature, lr=lr, nwa_lr=nwa_lr)
         if not 0 <= warmup <= 1:
@@ -125,6 +135,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
             nwa_every=nwa_every,
             nwa_head_options=nwa_head_options,
             nwa_features=nwa_features,
+            nwa_head=nwa_head,
+            nwa_stride=nwa_stride,
         )
         # Modules have no place among plain hyper-parameters.
         self.save_hyperparameters(ignore=["encoder", "distance", "loss"])
@@ -145,8 +157,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.optimizer = optimizer
         if nwa_features is not None:
             self._check_features(nwa_features)
-        self.val_metrics = distance_metrics(homologous).clone(prefix="val/")
-        self.test_metrics = distance_metrics(homologous).clone(prefix="test/")
+        self.val_metrics = distance_metrics(homologous, length_bands or ()).clone(prefix="val/")
+        self.test_metrics = distance_metrics(homologous, length_bands or ()).clone(prefix="test/")
 
     def _check_features(self, name: str) -> None:
         """Try the named part on two empty sequences, before training starts."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from nwa_lightning.nwa.build import DecoderKind, head_kind
 from nwa_lightning.nwa.capture import Pick, captured_calls
 from nwa_lightning.nwa.heads import HeadOptions
 from nwa_lightning.nwa.loss import DEFAULT_EVERY, NWALoss
@@ -51,6 +52,8 @@ class NWACallback(Callback):
             input of the encoder.
         embeddings: Maps the output of the submodule to the ``(rows, m)`` embeddings, or to the ``(rows, positions,
             channels)`` features; None takes the only tensor that fits.
+        head: "decoder", as published, or "positions" for reads of any length, as in ``NWALoss``.
+        stride: As in ``NWALoss``.
 
     Attributes:
         nwa: The ``NWALoss``; None before the first ``fit``.
@@ -71,6 +74,8 @@ class NWACallback(Callback):
         head_options: HeadOptions | None = None,
         batch: Callable[[Any], Any] | None = None,
         embeddings: Pick | None = None,
+        head: DecoderKind = "decoder",
+        stride: int = 1,
     ) -> None:
         super().__init__()
         self.source = Source(encoder, features, batch, embeddings)
@@ -79,8 +84,9 @@ class NWACallback(Callback):
             "weight": weight,
             "temperature": temperature,
             "every": every,
-            "head": "decoder" if features is None else "features",
+            "head": head_kind(head, features),
             "head_options": head_options,
+            "stride": stride,
         }
         NWALoss(**self.options)  # raises errors about the options here, not in fit
         self.nwa: NWALoss | None = None

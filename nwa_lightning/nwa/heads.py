@@ -39,9 +39,14 @@ class NWAHead(nn.Module):
         layers: Number of Transformer layers of the decoder.
         feedforward_dim: Feed-forward dimension of the Transformer layers.
 
+    Attributes:
+        stride: s, tokens per row and column of the map; 1 here, a choice in ``PositionHead``.
+
     Raises:
         InputError: If a number is below 1, or ``hidden_dim`` is not a multiple of ``heads``.
     """
+
+    stride = 1
 
     def __init__(
         self,
@@ -65,34 +70,43 @@ class NWAHead(nn.Module):
         multiple_of_heads(heads, hidden)
         self.max_length = max_length
         self.heads = heads
-        self.expand = nn.Linear(embedding_dim, (max_length + 1) * hidden)
+        self.expand = self._make_expand(embedding_dim, hidden)
         layer = nn.TransformerEncoderLayer(hidden, heads, feedforward_dim, dropout=0.0, batch_first=True)
         self.decoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.query = nn.Linear(hidden, hidden)
         self.key = nn.Linear(hidden, hidden, bias=False)
         self.merge = nn.Parameter(torch.full((heads,), 1 / heads))
 
-    def decode(self, embeddings: Tensor, lengths: Tensor, size: int) -> Tensor:
-        """One hidden vector per position.
+    def _make_expand(self, embedding_dim: int, hidden: int) -> nn.Module:
+        """The layer for ``_expanded``."""
+        return nn.Linear(embedding_dim, (self.max_length + 1) * hidden)
 
-        Args:
-            embeddings: ``(N, m)``; only their direction counts.
-            lengths: ``(N,)`` bases per sequence; positions after the end are masked in the attention.
-            size: L, number of positions, ``<sos>`` included.
-
-        Returns:
-            ``(N, L, hidden)``.
-
-        Raises:
-            ValueError: If L is more than ``max_length + 1``.
-        """
+    def _expanded(self, directions: Tensor, lengths: Tensor, size: int) -> Tensor:
+        """``(N, R, hidden)`` inputs of the Transformer layers, of ``(N, m)`` embeddings of norm 1; see ``decode``."""
         if size > self.max_length + 1:
             raise ValueError(
                 f"Expected at most {self.max_length} bases (max_length) but got {size - 1}; build the head with a larger "
                 f"max_length."
             )
-        hidden = self.expand(normalize(embeddings, dim=-1)).unflatten(-1, (self.max_length + 1, -1))[:, :size]
-        after_end = torch.arange(size, device=lengths.device) > lengths[:, None]
+        hidden: Tensor = self.expand(directions).unflatten(-1, (self.max_length + 1, -1))
+        return hidden[:, :size]
+
+    def decode(self, embeddings: Tensor, lengths: Tensor, size: int) -> Tensor:
+        """One hidden vector per row of the map.
+
+        Args:
+            embeddings: ``(N, m)``; only their direction counts.
+            lengths: ``(N,)`` bases per sequence; positions after the end are masked in the attention.
+            size: L, number of tokens, ``<sos>`` included.
+
+        Returns:
+            ``(N, R, hidden)`` for the R tokens 0, s, 2 s, ... with s = ``stride``: all L of them, or every s-th.
+
+        Raises:
+            ValueError: If L is more than ``max_length + 1``; a ``PositionHead`` takes any L.
+        """
+        hidden = self._expanded(normalize(embeddings, dim=-1), lengths, size)
+        after_end = torch.arange(0, size, self.stride, device=lengths.device) > lengths[:, None]
         decoded: Tensor = self.decoder(hidden, src_key_padding_mask=after_end)
         return decoded
 
@@ -100,11 +114,11 @@ class NWAHead(nn.Module):
         """Map logits of pairs of decoded sequences.
 
         Args:
-            decoded: ``(N, L, hidden)`` from ``decode``.
+            decoded: ``(N, R, hidden)`` from ``decode``.
             pairs: ``(Q, 2)`` rows of ``decoded``: first (rows of the map), second (columns).
 
         Returns:
-            ``(Q, L, L)`` logits; the attention map is their softmax over the last dimension.
+            ``(Q, R, R)`` logits; the attention map is their softmax over the last dimension.
         """
         head_dim = decoded.shape[-1] // self.heads
         query = self.query(decoded) * (self.merge / math.sqrt(head_dim)).repeat_interleave(head_dim)
@@ -113,8 +127,28 @@ class NWAHead(nn.Module):
         return torch.bmm(first, second.mT)
 
     def forward(self, embeddings: Tensor, lengths: Tensor, pairs: Tensor, size: int) -> Tensor:
-        """``(Q, L, L)`` map logits of ``(N, m)`` embeddings; see ``decode`` and ``attend``."""
+        """``(Q, R, R)`` map logits of ``(N, m)`` embeddings; see ``decode`` and ``attend``."""
         return self.attend(self.decode(embeddings, lengths, size), pairs)
+
+    def pooled(self, scores: Tensor, inside: Tensor, pairs: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+        """Take the rows and columns of matrices that the maps have.
+
+        Args:
+            scores: ``(Q, L, L)`` matrices.
+            inside: ``(N, L)`` true up to the end of each sequence.
+            pairs: Unused, kept for a common signature with ``FeatureHead``.
+            positions: Unused, kept for a common signature with ``FeatureHead``.
+
+        Returns:
+            ``(Q, R, R)`` scores, and ``(N, R)``, true up to the end of each sequence.
+        """
+        step = slice(None, None, self.stride)
+        return scores[:, step, step], inside[:, step]
+
+    def spread(self, logits: Tensor, size: int) -> Tensor:
+        """Expand ``(Q, R, R)`` logits to matrices, ``(Q, size, size)``: each is repeated up to the next row and column."""
+        whole = logits.repeat_interleave(self.stride, dim=1).repeat_interleave(self.stride, dim=2)
+        return whole[:, :size, :size]
 
 
 class FeatureHead(nn.Module):

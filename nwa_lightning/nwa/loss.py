@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from nwa_lightning.encoders.checks import at_least_one
 from nwa_lightning.errors import InputError
+from nwa_lightning.nwa.build import HeadKind, build_head
 from nwa_lightning.nwa.functional import nw_target, row_jsd
 from nwa_lightning.nwa.heads import FeatureHead, HeadOptions, NWAHead
 from nwa_lightning.nwa.weight import DEFAULT_WEIGHT, AutoWeight, Weight, check_weight, scaled_gradient, scaled_value
@@ -64,8 +65,11 @@ class NWALoss(nn.Module):
         weight: lambda; "auto" keeps the term at a tenth of the loss it is added to, by running means.
         temperature: Divides the scores of the Needleman-Wunsch matrix before its row softmax.
         every: k: the term is computed in every k-th training step, with k times lambda; in the others it is 0.
-        head: "decoder" draws the maps from embeddings, as published; "features" from one vector per position.
+        head: "decoder" draws the maps from embeddings, as published (``NWAHead``); "positions" too, by weights whose number
+            does not depend on the length (``PositionHead``); "features" from one vector per position (``FeatureHead``).
         head_options: Sizes of the decoder, as in ``NWAHead``.
+        stride: s: with ``head="positions"``, maps have every s-th row and column of the matrix. L_nw is a sum over rows, so
+            it is about 1/s as large.
 
     Attributes:
         factor: Multiplies lambda; ``NWAWeightSchedule`` changes it.
@@ -85,8 +89,9 @@ class NWALoss(nn.Module):
         weight: Weight = DEFAULT_WEIGHT,
         temperature: float = 1.0,
         every: int = DEFAULT_EVERY,
-        head: Literal["decoder", "features"] = "decoder",
+        head: HeadKind = "decoder",
         head_options: HeadOptions | None = None,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         check_weight(weight)
@@ -94,16 +99,13 @@ class NWALoss(nn.Module):
             raise InputError(f"temperature: expected a number above 0, found {temperature}; give one such as 1.0")
         if not every >= 1 or every % 1:
             raise InputError(f"every: expected at least 1 step, found {every}; give a whole number")
-        if head not in ("decoder", "features"):
-            raise InputError(f"head: expected decoder or features, found {head!r}; name one of them")
         at_least_one(embedding_dim=embedding_dim, max_length=max_length)
-        if head == "features" and head_options:
-            raise InputError("head_options: expected none with features, which have no decoder; leave them out")
         self.weight = weight
         self.temperature = temperature
         self.every = every
         self.head_kind = head
         self.head_options = HeadOptions(**head_options) if head_options else HeadOptions()
+        self.stride = stride
         self.factor = 1.0
         self.steps = 0
         self.last: Tensor | None = None
@@ -114,18 +116,12 @@ class NWALoss(nn.Module):
         if embedding_dim is None or max_length is None:
             heads = self.head_options.get("heads", 4)
             with torch.random.fork_rng(devices=[]):  # its parameters are filled in later
-                self.head = self._build(max(1, self.head_options.get("hidden_dim", heads)), 1)
+                self.head = self._build(max(1, self.head_options.get("hidden_dim", heads)), self.stride)
         else:
             self.set_sizes(embedding_dim, max_length)
 
     def _build(self, embedding_dim: int, max_length: int) -> NWAHead | FeatureHead:
-        if self.head_kind == "features":
-            return FeatureHead(embedding_dim, max_length)
-        try:
-            return NWAHead(embedding_dim, max_length, **self.head_options)
-        except TypeError:
-            known, found = ", ".join(HeadOptions.__annotations__), ", ".join(self.head_options)
-            raise InputError(f"head_options: expected some of {known}, found {found}; name only those") from None
+        return build_head(self.head_kind, embedding_dim, max_length, self.head_options, self.stride)
 
     def set_sizes(self, embedding_dim: int, max_length: int) -> None:
         """Set the sizes of the head. Its parameters stay the same objects, so an optimizer can already hold them."""
@@ -187,7 +183,7 @@ class NWALoss(nn.Module):
             self.last_weight = scale / self.every
         # Per row, the head's gradients are about as large as an encoder's. Otherwise clipping by their norm would leave almost
         # nothing of the encoder's.
-        per_row = 1 / batch.nw.shape[-1]
+        per_row = self.stride / batch.nw.shape[-1]
         value = scaled_value(divergence, scale.clone(), per_row)
         scale /= per_row
         return value
@@ -224,8 +220,7 @@ class NWALoss(nn.Module):
         size = nw.shape[1]
         logits = self.head(rows, lengths, pairs, size)
         inside = torch.arange(size, device=pairs.device) <= lengths[:, None]
-        if isinstance(self.head, FeatureHead):
-            nw, inside = self.head.pooled(nw, inside, pairs, logits.shape[1])
+        nw, inside = self.head.pooled(nw, inside, pairs, logits.shape[1])
         return row_jsd(logits, nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=self.temperature).mean()
 
     def attention(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
@@ -241,9 +236,7 @@ class NWALoss(nn.Module):
         nw = self._checked(embeddings, batch)
         rows, lengths, pairs = self._rows(embeddings, batch, len(nw))
         size = nw.shape[1]
-        logits = self.head(rows, lengths, pairs, size)
-        if isinstance(self.head, FeatureHead):
-            logits = self.head.spread(logits, size)
+        logits = self.head.spread(self.head(rows, lengths, pairs, size), size)
         inside = torch.arange(size, device=pairs.device) <= lengths[:, None]
         return nw_target(logits, column_mask=inside[pairs[:, 1]])
 

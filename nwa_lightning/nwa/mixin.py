@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nwa_lightning.nwa.build import DecoderKind, head_kind
 from nwa_lightning.nwa.capture import captured_calls
 from nwa_lightning.nwa.heads import HeadOptions
 from nwa_lightning.nwa.loss import DEFAULT_EVERY, NWALoss, NWBatch
@@ -34,7 +35,7 @@ else:
     _Base = object
 
 #: Lightning hooks in which the mixin has work to do, whether or not a subclass calls ``super()`` in its own.
-_HOOKS = ("training_step", "setup", "on_train_start", "on_before_optimizer_step")
+_HOOKS = {"training_step", "setup", "on_train_start", "on_before_optimizer_step"}
 
 #: Marks, among the running hooks, a trial step, which finds the sizes of the head.
 _TRIAL = "trial"
@@ -61,8 +62,7 @@ class NWAMixin(_Base):
     Args:
         *args: Passed on to the next class.
         nwa_embedding_dim: m, the dimension of the embeddings; None finds it by a trial step before training.
-        nwa_max_length: The most letters a sequence may have; None takes ``max_length`` of the data module, the encoder or the
-            model.
+        nwa_max_length: The most letters a sequence may have; None takes that of the data module, encoder or model.
         nwa_weight: lambda, as in ``NWALoss``; None builds no head: the exact baseline.
         nwa_temperature: As ``temperature`` in ``NWALoss``.
         nwa_every: As ``every`` in ``NWALoss``.
@@ -71,6 +71,8 @@ class NWAMixin(_Base):
         nwa_features: Dotted name of a submodule that returns ``(rows, positions, channels)`` or ``(rows, channels, positions)``.
             The map is then drawn from its output, without a decoder, and ``nwa_embedding_dim`` is the number of channels.
         nwa_head_options: Sizes of the decoder, as in ``NWAHead``.
+        nwa_head: "decoder", as published, or "positions" for reads of any length, as ``head`` in ``NWALoss``.
+        nwa_stride: As ``stride`` in ``NWALoss``.
         **kwargs: Passed on to the next class.
 
     Attributes:
@@ -92,9 +94,8 @@ class NWAMixin(_Base):
                 f"Expected NWAMixin before the LightningModule, or its __init__ is never called; "
                 f"write `class {cls.__name__}({bases})`."
             )
-        for name in _HOOKS:
-            if name in vars(cls):
-                setattr(cls, name, _with_nwa(name, vars(cls)[name]))
+        for name in vars(cls).keys() & _HOOKS:
+            setattr(cls, name, _with_nwa(name, vars(cls)[name]))
 
     def __init__(
         self,
@@ -107,6 +108,8 @@ class NWAMixin(_Base):
         nwa_encoder: str = "encoder",
         nwa_features: str | None = None,
         nwa_head_options: HeadOptions | None = None,
+        nwa_head: DecoderKind = "decoder",
+        nwa_stride: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -121,13 +124,13 @@ class NWAMixin(_Base):
         self.nwa = None
         if nwa_weight is not None:
             self.nwa = NWALoss(
-                nwa_embedding_dim,
-                nwa_max_length,
+                *self._nwa_sizes,
                 weight=nwa_weight,
                 temperature=nwa_temperature,
                 every=nwa_every,
-                head="decoder" if nwa_features is None else "features",
+                head=head_kind(nwa_head, nwa_features),
                 head_options=nwa_head_options,
+                stride=nwa_stride,
             )
 
     def nwa_batch(self, batch: Any) -> NWBatch:
@@ -153,8 +156,7 @@ class NWAMixin(_Base):
         Returns:
             ``(rows, m)`` embeddings, or ``(rows, positions, channels)`` features.
         """
-        source = self._nwa_source()._replace(embeddings=None)
-        return source.pick(self, output, self.nwa)
+        return self._nwa_source()._replace(embeddings=None).pick(self, output, self.nwa)
 
     def _nwa_source(self) -> Source:
         return Source(
@@ -202,9 +204,8 @@ class NWAMixin(_Base):
         self._nwa_called = True
         if self.nwa is None or _TRIAL in self._nwa_running:
             return embeddings.sum() * 0.0
-        term: Tensor
         if not self.nwa.due:
-            term = self.nwa.skip() + embeddings.sum() * 0.0
+            term: Tensor = self.nwa.skip() + embeddings.sum() * 0.0
             return term
         started = self._nwa_report.now(embeddings)
         pairs = named_batch(self._nwa_source(), batch)

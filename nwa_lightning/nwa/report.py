@@ -81,7 +81,7 @@ class Report:
         assert nwa.sizes is not None
         size, longest = nwa.sizes
         weight = "found while training" if nwa.auto is not None else f"{nwa.weight:g}"
-        kind = f"m = {size}" if nwa.head_kind == "decoder" else f"{size} channels"
+        kind = f"{size} channels" if nwa.head_kind == "features" else f"m = {size}"
         rank_zero_info(
             f"NWA: attention maps of {count} pairs from {self.source} ({kind}, up to {longest} letters), lambda {weight}, "
             + ("in every step." if nwa.every == 1 else f"once in {nwa.every} steps.")

@@ -24,6 +24,7 @@ ENCODERS = (
     "NeuroSEEDCNN",
     "NeuroSEEDTransformer",
     "ResidualCNN",
+    "PooledCNN",
     "GRUEncoder",
     "KmerEncoder",
     "CNNED",

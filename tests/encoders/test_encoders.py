@@ -18,6 +18,7 @@ from nwa_lightning import (
     MLPEncoder,
     NeuroSEEDCNN,
     NeuroSEEDTransformer,
+    PooledCNN,
     ResidualCNN,
 )
 
@@ -34,6 +35,8 @@ ENCODERS = [
     (DSEECNN, {}),
     (ResidualCNN, {}),
     (ResidualCNN, {"stages": 3, "blocks": 2, "stem_stride": 3, "stem_kernel": 5, "channels": 12}),
+    (PooledCNN, {}),
+    (PooledCNN, {"stages": 3, "blocks": 2, "stem_stride": 3, "stem_kernel": 5, "channels": 12, "bins": [50, 2]}),
     (CNNED, {}),
     (CNNED, {"pooling": "average", "layers": 2, "channels": 5, "kernel_size": 5}),
     (SENSE, {}),
@@ -118,6 +121,7 @@ def test_parameters_of_the_other_encoders(length, vocabulary):
         ResidualCNN: (letters * 64 * 9 + 2 * 64)
         + 2 * 2 * (64 * 64 * 3 + 2 * 64)
         + ((length // 4 + 1) // 2 * 64 * 24 + 24),
+        PooledCNN: (letters * 64 * 9 + 2 * 64) + 2 * 2 * (64 * 64 * 3 + 2 * 64) + ((1 + 4 + 16) * 64 * 24 + 24),
         KmerEncoder: letters**4 * 24 + 24,
         AsMac: 24 * letters * 20 + 24 + 24,
         EINN: (32 * letters * length + 32) + (32 * 24 + 24),
@@ -201,6 +205,7 @@ EVERY_KIND = (
     *CONVOLUTIONAL,
     NeuroSEEDTransformer,
     ResidualCNN,
+    PooledCNN,
     AsMac,
     EINN,
     GRUEncoder,
@@ -237,6 +242,15 @@ BAD_ARGUMENTS = [
     case(ResidualCNN, "stages: expected at least 1, found 0", stages=0),
     case(ResidualCNN, "stages - 1: expected few enough to halve 11 positions, found 4", stages=5),
     case(ResidualCNN, "blocks: expected at least 1, found 0", blocks=0),
+    case(PooledCNN, "channels: expected at least 2, found 1", channels=1),
+    case(PooledCNN, "stem_kernel: expected an odd number, found 8; give 7 or 9", stem_kernel=8),
+    case(PooledCNN, "stem_stride: expected at least 1, found 0", stem_stride=0),
+    case(PooledCNN, "stages: expected at least 1, found 0", stages=0),
+    case(PooledCNN, "blocks: expected at least 1, found 0", blocks=0),
+    case(PooledCNN, "bins: expected a list of numbers of bins, found 4; give one such as [1, 4, 16]", bins=4),
+    case(PooledCNN, "bins: expected a list of numbers of bins, found ()", bins=()),
+    case(PooledCNN, "bins: expected at least 1, found 0", bins=[4, 0]),
+    case(PooledCNN, "bins: expected a whole number, found 1.5", bins=[1.5]),
     case(NeuroSEEDTransformer, "segment: expected at least 1, found 0", segment=0),
     case(NeuroSEEDTransformer, "heads: expected at least 1, found 0", heads=0),
     case(NeuroSEEDTransformer, "window: expected at least 1, found 0", window=0),

@@ -21,6 +21,7 @@ from nwa_lightning import (
     MLPEncoder,
     NeuroSEEDCNN,
     NeuroSEEDTransformer,
+    PooledCNN,
     ResidualCNN,
 )
 from nwa_lightning.encoders.build import as_encoder
@@ -58,6 +59,8 @@ class AsItIs(NeuroSEEDCNN):
         (KmerEncoder, (40, None), {"k": 2}),
         (NeuroSEEDTransformer, (40,), {"window": 2}),
         (ResidualCNN, (40,), {}),
+        (PooledCNN, (40,), {}),
+        (PooledCNN, (40, 24), {"bins": [2, 3]}),
         (AsItIs, (40,), {"channels": 8}),
     ],
 )

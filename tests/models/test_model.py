@@ -357,7 +357,10 @@ def test_bad_arguments_end_in_one_line(options, message, nwa_weight):
         (lambda: NWALoss(16, 32, every=1.5), "every: expected at least 1 step, found 1.5; give a whole number"),
         (lambda: NWALoss(16, 32, every=math.inf), "every: expected at least 1 step, found inf"),
         (lambda: NWALoss(16, 32, temperature=math.inf), "temperature: expected a number above 0, found inf"),
-        (lambda: NWALoss(16, 32, head="none"), "head: expected decoder or features, found 'none'; name one of them"),
+        (
+            lambda: NWALoss(16, 32, head="none"),
+            "head: expected one of decoder, positions, features, found 'none'; name one",
+        ),
         (lambda: small_model(nwa_head_options={"heads": 0}), "heads: expected at least 1, found 0"),
         (lambda: small_model(nwa_head_options={"feedforward_dim": 0}), "feedforward_dim: expected at least 1, found 0"),
         (lambda: small_model(nwa_weight=math.nan), "weight: expected a number of at least 0"),
