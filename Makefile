@@ -1,9 +1,9 @@
 # Short names for the commands of CONTRIBUTING.md.
 PYTHON ?= python
-BENCHMARKS = nw_fill row_jsd edit_kernel soft_align train_step
+BENCHMARKS = nw_fill scoring row_jsd edit_kernel soft_align train_step
 BUILD = $(PYTHON) -m pip install -c constraints.txt --no-deps -e .
 KERNEL_TESTS = tests/test_alignment.py tests/test_edit_kernel.py tests/nwa/test_row_jsd.py \
-  tests/encoders/test_soft_alignment.py tests/search/test_kmers.py
+  tests/encoders/test_soft_alignment.py tests/search/test_kmers.py tests/test_scoring.py
 
 .PHONY: help install lint types test docs sanitize bench all
 .NOTPARALLEL:

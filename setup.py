@@ -1,6 +1,6 @@
 from setuptools import Extension, setup
 
-LANES = ("nw_fill", "row_jsd", "edit_band", "soft_align")  # compiled once for each instruction set
+LANES = ("nw_fill", "nw_scan", "row_jsd", "edit_band", "soft_align")  # compiled once for each instruction set
 KERNELS = (*LANES, "kmer_index")
 HEADERS = [*KERNELS, *(f"{kernel}_lanes" for kernel in LANES), "float_lanes", "float_lanes_end"]
 

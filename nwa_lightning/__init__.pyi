@@ -24,6 +24,7 @@ from .encoders.landmark_mds import LandmarkMDS as LandmarkMDS
 from .encoders.landmarks import LandmarkEncoder as LandmarkEncoder
 from .encoders.neuroseed import NeuroSEEDCNN as NeuroSEEDCNN
 from .encoders.neuroseed import NeuroSEEDTransformer as NeuroSEEDTransformer
+from .encoders.pooled import PooledCNN as PooledCNN
 from .encoders.recurrent import GRUEncoder as GRUEncoder
 from .encoders.residual import ResidualCNN as ResidualCNN
 from .encoders.sense import SENSE as SENSE
@@ -57,7 +58,11 @@ from .nwa.heads import FeatureHead as FeatureHead
 from .nwa.heads import NWAHead as NWAHead
 from .nwa.loss import NWALoss as NWALoss
 from .nwa.mixin import NWAMixin as NWAMixin
+from .nwa.position_head import PositionHead as PositionHead
 from .optim.muon import Muon as Muon
+from .scoring.alignments import alignment_scores as alignment_scores
+from .scoring.alignments import strided_matrices as strided_matrices
+from .scoring.scores import Scoring as Scoring
 from .search.embedder import ReadEmbedder as ReadEmbedder
 from .search.index import Index as Index
 from .sequences.alphabet import Alphabet as Alphabet

@@ -18,6 +18,21 @@ def fill(
     gap: int,
     through: bool,
 ) -> None: ...
+def scan(
+    flat: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    ranks: NDArray[np.uint8],
+    table: NDArray[np.int32],
+    out: NDArray[np.int32],
+    longest: int,
+    stride: int,
+    side: int,
+    gap_open: int,
+    gap_extend: int,
+    through: bool,
+) -> None: ...
 def row_jsd(
     logits: NDArray[np.float32],
     scores: NDArray[np.int16],

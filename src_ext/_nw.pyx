@@ -24,6 +24,28 @@ cdef extern from "nw_fill.h" nogil:
     void nw_use(int index)
 
 
+cdef extern from "nw_scan.h" nogil:
+    ctypedef struct scan_batch:
+        const uint8_t *flat
+        const int64_t *starts
+        const int64_t *lengths
+        const int64_t *pairs
+        const uint8_t *ranks
+        const int32_t *table
+        int32_t *out
+        Py_ssize_t letters
+        Py_ssize_t longest
+        Py_ssize_t count
+        Py_ssize_t stride
+        Py_ssize_t side
+        int32_t gap_open
+        int32_t gap_extend
+        int through
+
+    int c_nw_scan "nw_scan"(const scan_batch *batch)
+    void scan_use(int index)
+
+
 cdef extern from "row_jsd.h" nogil:
     ctypedef struct jsd_batch:
         const float *logits
@@ -160,6 +182,7 @@ def _choose():
             "unset it to use the fastest"
         )
     nw_use(instruction_sets.index(name))
+    scan_use(instruction_sets.index(name))
     row_jsd_use(instruction_sets.index(name))
     edit_use(instruction_sets.index(name))
     soft_use(instruction_sets.index(name))
@@ -199,6 +222,47 @@ def fill(
     batch.through = through
     with nogil:
         status = nw_fill(&batch)
+    if status != 0:
+        raise MemoryError("no memory for the working rows of the Needleman-Wunsch kernel")
+
+
+def scan(
+    const uint8_t[::1] flat,
+    const int64_t[::1] starts,
+    const int64_t[::1] lengths,
+    const int64_t[:, ::1] pairs,
+    const uint8_t[::1] ranks,
+    const int32_t[:, ::1] table,
+    int32_t[::1] out,
+    Py_ssize_t longest,
+    Py_ssize_t stride,
+    Py_ssize_t side,
+    int32_t gap_open,
+    int32_t gap_extend,
+    bint through,
+):
+    """Write the score of each pair, or with a stride its cells, without the interpreter lock. Nothing is checked here."""
+    cdef scan_batch batch
+    cdef int status
+    if pairs.shape[0] == 0:
+        return
+    batch.flat = &flat[0] if flat.shape[0] else NULL
+    batch.starts = &starts[0]
+    batch.lengths = &lengths[0]
+    batch.pairs = &pairs[0, 0]
+    batch.ranks = &ranks[0]
+    batch.table = &table[0, 0] if table.shape[0] else NULL
+    batch.out = &out[0]
+    batch.letters = table.shape[0]
+    batch.longest = longest
+    batch.count = pairs.shape[0]
+    batch.stride = stride
+    batch.side = side
+    batch.gap_open = gap_open
+    batch.gap_extend = gap_extend
+    batch.through = through
+    with nogil:
+        status = c_nw_scan(&batch)
     if status != 0:
         raise MemoryError("no memory for the working rows of the Needleman-Wunsch kernel")
 

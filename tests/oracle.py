@@ -38,6 +38,35 @@ def nw_matrices(codes, lengths, pairs, match=1, mismatch=-1, gap=-1, kind="prefi
     return out
 
 
+def gotoh(first, second, scores, gap_open, gap_extend):
+    """Global alignment with affine gaps, every gap of every length tried in every cell: int64 (Python integers inside)."""
+    gap = [0] + [gap_open + length * gap_extend for length in range(max(len(first), len(second)))]
+    table = []
+    for i in range(len(first) + 1):
+        row = []
+        for j in range(len(second) + 1):
+            ways = [table[i - k][j] + gap[k] for k in range(1, i + 1)] + [row[j - k] + gap[k] for k in range(1, j + 1)]
+            if i and j:
+                ways.append(table[i - 1][j - 1] + int(scores[first[i - 1]][second[j - 1]]))
+            row.append(max(ways, default=0))
+        table.append(row)
+    return np.array(table, dtype=np.int64)
+
+
+def strided(codes, lengths, pairs, scores, gap_open, gap_extend, stride=1, kind="prefix"):
+    """Every s-th cell of one matrix a pair, 0 outside of its own block."""
+    size = np.shape(codes)[1] // stride + 1
+    out = np.zeros((len(pairs), size, size), dtype=np.int64)
+    for cells, (first, second) in zip(out, pairs, strict=True):
+        a, b = codes[first][: lengths[first]].tolist(), codes[second][: lengths[second]].tolist()
+        whole = gotoh(a, b, scores, gap_open, gap_extend)
+        if kind == "best_through":
+            whole = whole + gotoh(a[::-1], b[::-1], scores, gap_open, gap_extend)[::-1, ::-1]
+        kept = whole[::stride, ::stride]
+        cells[: kept.shape[0], : kept.shape[1]] = kept
+    return out
+
+
 def row_softmax(values):
     """Softmax over the last axis, in float64."""
     values = np.asarray(values, dtype=np.float64)

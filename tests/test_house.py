@@ -24,6 +24,7 @@ ROOMS = [
     ["levenshtein"],
     ["alignment", "progress"],
     ["sequences"],
+    ["scoring"],
     ["landmarks"],
     ["data"],
     ["optim"],

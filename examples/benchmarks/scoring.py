@@ -25,7 +25,7 @@ from nwa_lightning.sequences.collection import Sequences
 
 SEQUENCES = 24
 #: Cells of the matrices of one run, about.
-CELLS = 2e7
+CELLS = 1e8
 STRIDE = 16
 
 

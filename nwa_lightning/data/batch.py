@@ -15,8 +15,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nwa_lightning.alignment import Kind, code_distances, nw_matrices
+from nwa_lightning.alignment import Kind, Scores, code_distances, nw_matrices
 from nwa_lightning.errors import InputError
+from nwa_lightning.scoring import Scoring, strided_matrices
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, PADDING, SOS, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 
@@ -34,9 +35,11 @@ class PairBatch(NamedTuple):
         lengths: ``(U,)`` int64, bases per sequence, ``<sos>`` not counted.
         pairs: ``(P, 2)`` int64 rows of ``tokens``: first (rows of a map), second (columns).
         distance: ``(P,)`` int64 edit distances, in edits.
-        nw: ``(Q, L, L)`` int16 Needleman-Wunsch matrices of the first Q pairs.
+        nw: ``(Q, R, R)`` int16 Needleman-Wunsch matrices of the first Q pairs; R is L, or with a stride s ceil(L / s). Scores
+            that do not fit are int32, which a stride above 1 allows.
         nw_rows: N, if those Q pairs use exactly the first N rows; None if they use other rows. It saves asking a GPU which
             rows they use.
+        nw_stride: s: the matrices have every s-th row and column.
     """
 
     tokens: Tensor
@@ -45,6 +48,7 @@ class PairBatch(NamedTuple):
     distance: Tensor
     nw: Tensor
     nw_rows: int | None = None
+    nw_stride: int = 1
 
     @property
     def left(self) -> Tensor:
@@ -79,6 +83,7 @@ def pair_batch(
     kind: Kind = "prefix",
     alphabet: Alphabet | str = DNA,
     max_length: int | None = None,
+    stride: int = 1,
 ) -> PairBatch:
     """Make a batch of sequences, with edit distances and Needleman-Wunsch matrices.
 
@@ -98,6 +103,7 @@ def pair_batch(
         kind: Kind of the matrix, as in ``nw_matrices``.
         alphabet: Alphabet of the strings, or its name: dna, rna, iupac, protein.
         max_length: Pad tokens and matrices for this many letters; None for the length of the longest sequence.
+        stride: s: matrices get every s-th row and column, for long sequences; the others are never in memory.
 
     Returns:
         The batch, on the CPU; ``tokens`` are ``<sos>``, codes and padding, or the tokens that were given.
@@ -127,7 +133,7 @@ def pair_batch(
         chosen = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         block_pairs = _pairs_of_first(chosen, nwa_batch_size)
     distance = code_distances(codes, sizes, chosen)
-    nw = nw_matrices(codes, sizes, chosen[:block_pairs], match=match, mismatch=mismatch, gap=gap, kind=kind)
+    nw = _matrices(codes, sizes, chosen[:block_pairs], Scores(match, mismatch, gap), kind, stride)
     used = np.unique(chosen[:block_pairs])
     if tokens is None:
         tokens = torch.from_numpy(np.pad(codes.astype(np.int64), ((0, 0), (1, 0)), constant_values=SOS))
@@ -138,6 +144,7 @@ def pair_batch(
         distance=torch.from_numpy(distance.astype(np.int64)),
         nw=torch.from_numpy(nw),
         nw_rows=len(used) if np.array_equal(used, np.arange(len(used))) else None,
+        nw_stride=stride,
     )
 
 
@@ -153,8 +160,25 @@ def chosen_pairs(batch: PairBatch, numbers: Sequence[int] | Tensor) -> PairBatch
     """
     rows = batch.pairs[torch.as_tensor(numbers)].reshape(-1)
     places = np.arange(len(rows)).reshape(-1, 2)
-    made = pair_batch(batch.tokens[rows, 1:], places, lengths=batch.lengths[rows], nwa_batch_size=len(rows))
+    tokens, lengths = batch.tokens[rows, 1:], batch.lengths[rows]
+    made = pair_batch(tokens, places, lengths=lengths, nwa_batch_size=len(rows), stride=batch.nw_stride)
     return made._replace(tokens=batch.tokens[rows])
+
+
+def _matrices(
+    codes: NDArray[np.uint8],
+    lengths: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    scores: Scores,
+    kind: Kind,
+    stride: int,
+) -> NDArray[np.int16] | NDArray[np.int32]:
+    if stride == 1:
+        return nw_matrices(codes, lengths, pairs, **scores._asdict(), kind=kind)
+    cells = strided_matrices(codes, lengths, pairs, scoring=Scoring.simple(*scores), stride=stride, kind=kind)
+    # The loss has a compiled kernel for int16.
+    narrow = cells.astype(np.int16)
+    return narrow if np.array_equal(narrow, cells) else cells
 
 
 def _pairs_of_first(pairs: NDArray[np.int64], sequences: int) -> int:

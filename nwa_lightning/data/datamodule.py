@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
+from nwa_lightning._checks import at_least_one
 from nwa_lightning.alignment import Kind, Scores, check_scores
 from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import NWA_BATCH_SIZE, PairBatch
@@ -26,13 +27,6 @@ from nwa_lightning.landmarks.features import draw_landmarks
 from nwa_lightning.sequences.catalog import OnInvalid
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.split import Split
-
-STAGES: Final[dict[TrainerFn, Literal["fit", "validate", "test", "predict"]]] = {
-    TrainerFn.FITTING: "fit",
-    TrainerFn.VALIDATING: "validate",
-    TrainerFn.TESTING: "test",
-    TrainerFn.PREDICTING: "predict",
-}
 
 
 class NWADataModule(LightningDataModule):
@@ -72,10 +66,10 @@ class NWADataModule(LightningDataModule):
         gap: Score of a gap.
         nwa_kind: Meaning of each cell of a matrix. prefix, as published: score of the best alignment of the parts before the
             cell. best_through: score of the best alignment of the whole sequences that goes through the cell.
+        nwa_stride: s: matrices have every s-th row and column, for long sequences; the model needs the same --model.nwa_stride.
         fixed_width: Whether each batch is padded to the longest sequence of the file, for models with a weight for every
             position; otherwise each batch is padded to its own longest sequence.
-        max_padding: How much of a training batch may be padding, such as 0.1: its sequences have similar lengths. null draws
-            sequences of any length.
+        max_padding: Most padding in a training batch, such as 0.1: its sequences have similar lengths. null for any lengths.
         val_group: Sequences per validation group.
         test_group: Sequences per test group.
         all_pairs: Validate and test also on the pairs across groups.
@@ -108,6 +102,7 @@ class NWADataModule(LightningDataModule):
         mismatch: int = -1,
         gap: int = -1,
         nwa_kind: Kind = "prefix",
+        nwa_stride: int = 1,
         fixed_width: bool = False,
         max_padding: float | None = None,
         val_group: int = 350,
@@ -125,6 +120,7 @@ class NWADataModule(LightningDataModule):
         self.near = near
         self.scores = Scores(match, mismatch, gap)
         self.nwa_kind = nwa_kind
+        self.nwa_stride = nwa_stride
         self.fixed_width = fixed_width
         self.max_padding = max_padding
         self.val_group = val_group
@@ -137,6 +133,7 @@ class NWADataModule(LightningDataModule):
                 raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
         check_sizes(batch_size, pairs, nwa_batch_size, near)
         check_max_padding(max_padding)
+        at_least_one("nwa_stride", nwa_stride)
         if num_workers < 0:
             raise InputError(f"num_workers: expected 0 for none or a number of processes, found {num_workers}")
         # Made here and not in setup(): the model is built with the longest length before setup() runs.
@@ -156,7 +153,8 @@ class NWADataModule(LightningDataModule):
         )
         self.alphabet = self.reads.letters
         self.vocabulary = self.alphabet.size
-        check_scores(self.max_length, **self.scores._asdict(), kind=nwa_kind)
+        if nwa_stride == 1:  # otherwise, larger scores are int32
+            check_scores(self.max_length, **self.scores._asdict(), kind=nwa_kind)
         self._random_state: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
@@ -202,6 +200,7 @@ class NWADataModule(LightningDataModule):
             alphabet=self.alphabet,
             max_length=self._width,
             max_padding=self.max_padding,
+            stride=self.nwa_stride,
         )
         return self._loader(dataset, self.steps_per_epoch, first=self._next_step, num_workers=self.num_workers)
 
@@ -242,14 +241,14 @@ class NWADataModule(LightningDataModule):
         if known is None:
             rank_zero_warn("The checkpoint does not say what data it was trained on, so they cannot be compared.")
             return
-        stage = STAGES[self.trainer.state.fn] if self.trainer is not None else "fit"  # type: ignore[index]
-        if stage == "fit":
+        stage = TrainerFn.FITTING if self.trainer is None else self.trainer.state.fn or TrainerFn.FITTING
+        if stage == TrainerFn.FITTING:
             check_arguments(known["batches"], self._batch_arguments(), MATRIX_ARGUMENTS)
-        self.reads = self.reads.adopt(known, stage)
+        self.reads = self.reads.adopt(known, stage.value)
 
     def _batch_arguments(self) -> dict[str, Any]:
         """Arguments of the training batches, as plain values."""
-        named = ("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "fixed_width", "max_padding")
+        named = ("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "nwa_stride", "fixed_width", "max_padding")
         parts = {"augment": self.augment, "near": self.near}
         recorded = {name: None if part is None else asdict(part) for name, part in parts.items()}
         return {**{name: getattr(self, name) for name in named}, **self.scores._asdict(), **recorded}

@@ -36,6 +36,7 @@ class DrawnPairs(Dataset[PairBatch]):
         alphabet: Alphabet of the sequences, for the letters of the variants.
         max_length: Letters that tokens and matrices are padded for; None for the longest sequence of the batch.
         max_padding: How much of a batch may be padding; None for sequences of any length.
+        stride: The matrices get every stride-th row and column.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class DrawnPairs(Dataset[PairBatch]):
         alphabet: Alphabet = DNA,
         max_length: int | None = None,
         max_padding: float | None = None,
+        stride: int = 1,
     ) -> None:
         self.max_length = max_length
+        self.stride = stride
         self.windows = None if max_padding is None else LengthWindows(sequences.lengths, max_padding)
         self.sequences = sequences
         self.batch_size = min(batch_size, len(sequences))
@@ -88,7 +91,7 @@ class DrawnPairs(Dataset[PairBatch]):
             training = self.sequences, self.groups, self.alphabet
             sequences = self.near.join(sequences, rows, self.originals, *training, generator)
         options = {**self.scores._asdict(), "kind": self.kind, "max_length": self.max_length}
-        return pair_batch(sequences, pairs, nwa_batch_size=self.block, **options)
+        return pair_batch(sequences, pairs, nwa_batch_size=self.block, stride=self.stride, **options)
 
     def _pairs(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """``(P, 2)``: those of the NWA term first, then those with a near partner and random others in their order."""

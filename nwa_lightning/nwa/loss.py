@@ -13,6 +13,7 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.nwa.build import HeadKind, build_head
 from nwa_lightning.nwa.functional import nw_target, row_jsd
 from nwa_lightning.nwa.heads import FeatureHead, HeadOptions, NWAHead
+from nwa_lightning.nwa.strides import token_count
 from nwa_lightning.nwa.weight import DEFAULT_WEIGHT, AutoWeight, Weight, check_weight, scaled_gradient, scaled_value
 
 #: k of "every k-th step": a quarter of the cost with the effect kept (``examples/study/labels.py``).
@@ -68,8 +69,7 @@ class NWALoss(nn.Module):
         head: "decoder" draws the maps from embeddings, as published (``NWAHead``); "positions" too, by weights whose number
             does not depend on the length (``PositionHead``); "features" from one vector per position (``FeatureHead``).
         head_options: Sizes of the decoder, as in ``NWAHead``.
-        stride: s: with ``head="positions"``, maps have every s-th row and column of the matrix. L_nw is a sum over rows, so
-            it is about 1/s as large.
+        stride: s: with ``head="positions"``, maps have every s-th row and column; L_nw, a sum over rows, is about 1/s as large.
 
     Attributes:
         factor: Multiplies lambda; ``NWAWeightSchedule`` changes it.
@@ -181,9 +181,8 @@ class NWALoss(nn.Module):
         scale *= self.factor * (self.auto() if self.auto is not None else float(self.weight))
         if self._counts:
             self.last_weight = scale / self.every
-        # Per row, the head's gradients are about as large as an encoder's. Otherwise clipping by their norm would leave almost
-        # nothing of the encoder's.
-        per_row = self.stride / batch.nw.shape[-1]
+        # Per row, the head's gradients are about as large as an encoder's; clipping by their norm leaves something of the latter.
+        per_row = self.stride / token_count(batch, self.stride)
         value = scaled_value(divergence, scale.clone(), per_row)
         scale /= per_row
         return value
@@ -216,11 +215,11 @@ class NWALoss(nn.Module):
         nw = self._checked(embeddings, batch)
         if len(nw) == 0:
             return self._touch_head() + embeddings.sum() * 0.0
-        rows, lengths, pairs = self._rows(embeddings, batch, len(nw))
-        size = nw.shape[1]
-        logits = self.head(rows, lengths, pairs, size)
-        inside = torch.arange(size, device=pairs.device) <= lengths[:, None]
-        nw, inside = self.head.pooled(nw, inside, pairs, logits.shape[1])
+        logits, inside, pairs = self._maps(embeddings, batch, len(nw))
+        if nw.shape[1] == inside.shape[1]:
+            nw, inside = self.head.pooled(nw, inside, pairs, logits.shape[1])
+        else:
+            inside = inside[:, :: self.stride]
         return row_jsd(logits, nw, inside[pairs[:, 0]], inside[pairs[:, 1]], temperature=self.temperature).mean()
 
     def attention(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
@@ -231,14 +230,22 @@ class NWALoss(nn.Module):
             batch: As in ``forward``.
 
         Returns:
-            ``(Q, L, L)`` maps whose rows sum to 1; columns after the end of the second sequence are 0.
+            ``(Q, R, R)`` maps as large as the matrices, whose rows sum to 1; columns after the end of the second sequence are 0.
         """
         nw = self._checked(embeddings, batch)
-        rows, lengths, pairs = self._rows(embeddings, batch, len(nw))
-        size = nw.shape[1]
-        logits = self.head.spread(self.head(rows, lengths, pairs, size), size)
-        inside = torch.arange(size, device=pairs.device) <= lengths[:, None]
+        logits, inside, pairs = self._maps(embeddings, batch, len(nw))
+        if nw.shape[1] == inside.shape[1]:
+            logits = self.head.spread(logits, inside.shape[1])
+        else:
+            inside = inside[:, :: self.stride]
         return nw_target(logits, column_mask=inside[pairs[:, 1]])
+
+    def _maps(self, embeddings: Tensor, batch: NWBatch, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Map logits, ``(N, L)`` true up to the end of each sequence, and the first ``count`` pairs as rows of it."""
+        rows, lengths, pairs = self._rows(embeddings, batch, count)
+        size = token_count(batch, self.stride)
+        inside = torch.arange(size, device=pairs.device) <= lengths[:, None]
+        return self.head(rows, lengths, pairs, size), inside, pairs
 
     def _checked(self, embeddings: Tensor, batch: NWBatch) -> Tensor:
         """The matrices, on the device of the embeddings, after a check of both arguments."""
