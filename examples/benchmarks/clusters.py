@@ -1,6 +1,6 @@
 """Clusters: how right and how fast, against vsearch, MMseqs2, swarm and CD-HIT at their best settings.
 
-    python examples/benchmarks/clusters.py cnr ../shared/data/cnr_clusters_valid.tsv.gz   # nanopore reads of known strands
+    python examples/benchmarks/clusters.py cnr cnr_clusters_valid.tsv.gz   # nanopore reads of known strands
     python examples/benchmarks/clusters.py storage --reads 1000000 --errors 0.05          # simulated
     python examples/benchmarks/clusters.py human16s                                       # 16S at 97 %
 

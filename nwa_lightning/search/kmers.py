@@ -20,6 +20,10 @@ from nwa_lightning.sequences.collection import Sequences
 _SHORTEST: Final = 4
 _LONGEST: Final = 9
 
+#: The most rows of a table: this many, or as many for each letter.
+_ROWS: Final = 1 << 20
+_ROWS_OF_LETTER: Final = 4
+
 #: k-mers that two unrelated sequences share: few are enough, and fewer still are better if related ones share many.
 _BY_CHANCE: Final = (0.5, 0.02)
 _RELATED: Final = 8
@@ -139,7 +143,9 @@ def _suitable_k(sequences: Sequences, width: int, edits: int | None) -> int:
     same = 0.0 if edits is None else 1 - edits / max(1, length)
     longer = few if same >= 1 else 0 if same <= 0 else int(math.log(_RELATED / max(_RELATED, length)) / math.log(same))
     filled = int(math.log(max(1, count * width), 4))  # with longer ones, most of the table is empty
-    return min(max(some, min(few, longer, filled), _SHORTEST), _LONGEST)
+    rows = max(_ROWS, _ROWS_OF_LETTER * int(sequences.lengths.sum())) / (length // width + 1)
+    most = max(_SHORTEST, min(_LONGEST, int(math.log(max(1, rows), 4))))
+    return min(max(some, min(few, longer, filled), _SHORTEST), most)
 
 
 def _arrays(sequences: Sequences) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:

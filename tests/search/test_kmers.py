@@ -76,6 +76,14 @@ def test_near_copies_share_longer_kmers():
     assert lengths[0] < lengths[-1]
 
 
+def test_the_table_of_a_few_long_reads_is_small():
+    long = Sequences.from_strings(["".join(np.random.default_rng(0).choice(list("ACGT"), 100_000))])
+    index = KmerIndex(long)
+    assert len(index._ends) <= 1 << 20
+    found, _ = index.nearest(long, 1)
+    assert found.tolist() == [[0]]
+
+
 def test_variants_of_one_gene_are_alike():
     assert KmerIndex(load_sequences("human16s").take(np.arange(500))).alike
     assert not KmerIndex(load_sequences("human16s").take(np.arange(0))).alike
