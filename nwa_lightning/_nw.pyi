@@ -108,15 +108,6 @@ def soft_gradients(
     weight_gradient: NDArray[np.float32],
     gap_gradient: NDArray[np.float32],
 ) -> None: ...
-def kmer_count(
-    flat: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    k: int,
-    shift: int,
-    bins: int,
-    counts: NDArray[np.int64],
-) -> None: ...
 def kmer_fill(
     flat: NDArray[np.uint8],
     starts: NDArray[np.int64],
@@ -125,7 +116,7 @@ def kmer_fill(
     shift: int,
     bins: int,
     places: NDArray[np.int64],
-    targets: NDArray[np.int32],
+    targets: NDArray[np.int32] | None,
 ) -> None: ...
 def kmer_nearest(
     flat: NDArray[np.uint8],

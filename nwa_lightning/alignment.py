@@ -148,8 +148,7 @@ def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind
     Raises:
         InputError: If a score could leave int16, or is not an integer.
     """
-    if kind not in _KINDS:
-        raise InputError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
+    check_kind(kind)
     match, mismatch, gap = _scores(match, mismatch, gap)
     highest = max(0, 2 * gap, match, mismatch)
     lowest = min(0, 2 * gap) if kind == "best_through" else min(0, gap, max(2 * gap, min(match, mismatch)))
@@ -161,6 +160,12 @@ def check_scores(length: int, *, match: int, mismatch: int, gap: int, kind: Kind
             f" possible for {length} letters at match={match}, mismatch={mismatch}, gap={gap}, kind={kind!r};"
             f" use smaller scores or sequences of at most {min(limits)} letters"
         )
+
+
+def check_kind(kind: Kind) -> None:
+    """Raise an ``InputError`` unless there are matrices of this kind."""
+    if kind not in _KINDS:
+        raise InputError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
 
 
 def optimal_path(

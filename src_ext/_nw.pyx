@@ -158,7 +158,6 @@ cdef extern from "kmer_index.h" nogil:
         int32_t *found
         int32_t *left
 
-    int c_kmer_count "kmer_count"(const kmer_reads *reads, int64_t *counts)
     int c_kmer_fill "kmer_fill"(const kmer_reads *reads, int64_t *places, int32_t *targets)
     int c_kmer_nearest "kmer_nearest"(const kmer_search *search)
     const int KMER_MOST
@@ -508,27 +507,6 @@ cdef void _fill_soft(
     batch.positions = weights.shape[2]
 
 
-def kmer_count(
-    const uint8_t[::1] flat,
-    const int64_t[::1] starts,
-    const int64_t[::1] lengths,
-    int k,
-    int shift,
-    Py_ssize_t bins,
-    int64_t[::1] counts,
-):
-    """Add 1 to ``counts[r + 1]`` for every sequence in row r of the table, without the interpreter lock."""
-    cdef kmer_reads reads
-    cdef int status
-    if starts.shape[0] == 0:
-        return
-    _fill_kmers(&reads, flat, starts, lengths, k, shift, bins)
-    with nogil:
-        status = c_kmer_count(&reads, &counts[0])
-    if status != 0:
-        raise MemoryError("no memory for a table of all k-mers")
-
-
 def kmer_fill(
     const uint8_t[::1] flat,
     const int64_t[::1] starts,
@@ -539,14 +517,20 @@ def kmer_fill(
     int64_t[::1] places,
     int32_t[::1] targets,
 ):
-    """Write the number of each sequence at ``places[r]``, which grows, for every row r in which it is, without the lock."""
+    """Write the number of each sequence at ``places[r]``, which grows, for every row r in which it is, without the lock.
+
+    Without targets, add 1 to ``places[r + 1]``.
+    """
     cdef kmer_reads reads
+    cdef int32_t *to = NULL
     cdef int status
-    if targets.shape[0] == 0:
+    if starts.shape[0] == 0 or (targets is not None and targets.shape[0] == 0):
         return
+    if targets is not None:
+        to = &targets[0]
     _fill_kmers(&reads, flat, starts, lengths, k, shift, bins)
     with nogil:
-        status = c_kmer_fill(&reads, &places[0], &targets[0])
+        status = c_kmer_fill(&reads, &places[0], to)
     if status != 0:
         raise MemoryError("no memory for a table of all k-mers")
 

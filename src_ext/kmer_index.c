@@ -31,8 +31,7 @@ static int64_t first_letters(const uint8_t *letters, int k) {
     return kmer;
 }
 
-/* Counts, or with targets writes, each row of each sequence, once per sequence. */
-static int each_row(const kmer_reads *reads, int64_t *places, int32_t *targets) {
+int kmer_fill(const kmer_reads *reads, int64_t *places, int32_t *targets) {
     const int k = reads->k;
     const int64_t mask = mask_of(k);
     /* The last sequence, counted from 1, in each row. */
@@ -56,10 +55,6 @@ static int each_row(const kmer_reads *reads, int64_t *places, int32_t *targets) 
     free(last);
     return 0;
 }
-
-int kmer_count(const kmer_reads *reads, int64_t *counts) { return each_row(reads, counts, NULL); }
-
-int kmer_fill(const kmer_reads *reads, int64_t *places, int32_t *targets) { return each_row(reads, places, targets); }
 
 /* The best so far, as keys that sort by count and then by number. */
 typedef struct {

@@ -32,10 +32,8 @@ typedef struct {
 
 /* All are re-entrant, serial, and need no interpreter lock. Nothing is checked. All return 0, or -1 if memory ran out. */
 
-/* Adds 1 to counts[r + 1] for every sequence in row r. */
-int kmer_count(const kmer_reads *reads, int64_t *counts);
-
-/* Writes the number of each sequence at places[r], and increases that, for every row r in which it is. */
+/* Writes the number of each sequence at places[r], and increases that, for every row r in which it is, once per sequence.
+ * With targets NULL, counts instead: adds 1 to places[r + 1]. */
 int kmer_fill(const kmer_reads *reads, int64_t *places, int32_t *targets);
 
 int kmer_nearest(const kmer_search *search);

@@ -141,17 +141,15 @@ def _read(
     """The reads, their records, and a function that makes the model when it is needed."""
     from nwa_lightning.search.cluster_files import Records
     from nwa_lightning.search.reads import concatenated, distinct_reads
-    from nwa_lightning.search.shard_jobs import read_deleted
+    from nwa_lightning.search.shard_jobs import count_live, read_deleted
     from nwa_lightning.search.shards import open_shards
 
     if is_folder(chosen.reads):
         shards = open_shards(chosen.reads)
+        deleted = read_deleted(shards.folder)
+        count_live(shards, deleted)
         known = concatenated([shards.read(number, embeddings=False).reads for number in range(len(shards))])
-        reads = known.take(np.setdiff1d(np.arange(len(known)), read_deleted(shards.folder)))
-        if not len(reads):
-            raise InputError(
-                f"{chosen.reads}: expected reads, found none that are left; name another folder, or add reads"
-            )
+        reads = known.take(np.setdiff1d(np.arange(len(known)), deleted))
         records = Records(reads.sequences.labels, np.arange(len(reads)))
         return reads, records, shards.alphabet, None if chosen.exact else lambda _: shards.embedder()
     trained = trained_embedder(chosen)

@@ -129,7 +129,7 @@ def _from_folder(chosen: argparse.Namespace) -> _Points:
     """The reads of a folder of embeddings that were not deleted; only the sample is kept in memory."""
     from nwa_lightning.search.layout import sample_rows
     from nwa_lightning.search.reads import concatenated
-    from nwa_lightning.search.shard_jobs import read_deleted
+    from nwa_lightning.search.shard_jobs import count_live, read_deleted
     from nwa_lightning.search.shards import open_shards
 
     if chosen.ckpt_path is not None or chosen.landmarks is not None:
@@ -138,9 +138,7 @@ def _from_folder(chosen: argparse.Namespace) -> _Points:
         )
     shards = open_shards(chosen.reads)
     deleted = read_deleted(shards.folder)
-    total = shards.manifest.distinct - len(deleted)
-    if not total:
-        raise InputError(f"{chosen.reads}: expected reads, found none that are left; name another folder, or add reads")
+    total = count_live(shards, deleted)
     rows = sample_rows(total, chosen.seed)
     rows += np.searchsorted(deleted - np.arange(len(deleted)), rows, side="right")  # the deleted rows before each
     parts: list[Reads] = []

@@ -175,7 +175,8 @@ def _matrices(
 ) -> NDArray[np.int16] | NDArray[np.int32]:
     if stride == 1:
         return nw_matrices(codes, lengths, pairs, **scores._asdict(), kind=kind)
-    cells = strided_matrices(codes, lengths, pairs, scoring=Scoring.simple(*scores), stride=stride, kind=kind)
+    scoring = Scoring.simple(*scores, size=int(codes.max(initial=0)) + 1)
+    cells = strided_matrices(codes, lengths, pairs, scoring=scoring, stride=stride, kind=kind)
     # The loss has a compiled kernel for int16.
     narrow = cells.astype(np.int16)
     return narrow if np.array_equal(narrow, cells) else cells

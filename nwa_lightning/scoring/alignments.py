@@ -14,14 +14,14 @@ short sequences whose substitutions have two scores.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nwa_lightning._checks import at_least_one, describe, padded_lengths, row_pairs
 from nwa_lightning._kernels import compiled, parallel_slices
-from nwa_lightning.alignment import Kind
+from nwa_lightning.alignment import Kind, check_kind
 from nwa_lightning.errors import InputError
 from nwa_lightning.scoring.scores import MOST_CODES, Scoring
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
@@ -30,8 +30,6 @@ from nwa_lightning.sequences.packed import Packed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-_KINDS: Final = ("prefix", "best_through")
 
 
 def alignment_scores(
@@ -99,8 +97,7 @@ def strided_matrices(
     letters = padded_lengths(codes, lengths)
     rows = row_pairs("pairs", pairs, "codes", len(codes))
     stride, threads = at_least_one("stride", stride), at_least_one("threads", threads)
-    if kind not in _KINDS:
-        raise InputError(f"kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
+    check_kind(kind)
     if kind == "best_through" and not scoring.linear:
         raise InputError(
             f"kind: expected 'prefix' for affine gaps, found {kind!r}; use it or gap_open=gap_extend={scoring.gap_extend}"

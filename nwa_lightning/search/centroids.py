@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nwa_lightning.search.exact import letters_of
+from nwa_lightning.search.exact import letters_of, pair_edits
 from nwa_lightning.search.kmers import GrowingKmerIndex, KmerIndex
 from nwa_lightning.search.limits import FAR, Limit
 from nwa_lightning.sequences.collection import Sequences
@@ -187,16 +187,7 @@ class Centroids:
 
     def _pairs(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
         """Edit distances of pairs, as in ``_table``."""
-        limits = self._limit.most_edits(self.reads.lengths[rows], self.reads.lengths[columns])
-        used = np.zeros(len(self.reads), dtype=bool)
-        used[rows] = used[columns] = True
-        some = np.flatnonzero(used)
-        place = np.empty(len(self.reads), dtype=np.int64)
-        place[some] = np.arange(len(some))
-        letters = letters_of(self.reads.take(some), self.reads.take(some[:0]), threads=self._threads)
-        pairs = np.stack([place[rows], place[columns]], axis=1)
-        edits = letters.pairs(pairs, cutoff=int(limits.max(initial=0)), threads=self._threads)
-        return np.where(edits <= limits, edits, FAR)
+        return pair_edits(self.reads, rows, columns, self._limit, threads=self._threads)
 
 
 class _CentroidVectors:

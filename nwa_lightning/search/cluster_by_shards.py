@@ -24,7 +24,7 @@ from nwa_lightning.search.executors import Executor, run_here
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced, sha256
 from nwa_lightning.search.limits import Limit
-from nwa_lightning.search.shard_jobs import DELETED, read_deleted, read_table, work_folder
+from nwa_lightning.search.shard_jobs import DELETED, count_live, read_deleted, read_table, work_folder
 from nwa_lightning.search.shards import Shards, open_shards
 
 #: Reads of a cell, on average: minutes of work, and less than a gigabyte.
@@ -79,9 +79,7 @@ def cluster_by_shards(
     shards = open_shards(folder)
     if cells is not None and cells < 1:
         raise InputError(f"cells: expected at least 1, found {cells}; give a larger number")
-    distinct = shards.manifest.distinct - len(read_deleted(shards.folder))
-    if not distinct:
-        raise InputError(f"{folder}: expected reads, found none that are left; name another folder, or add reads")
+    distinct = count_live(shards, read_deleted(shards.folder))
     count = min(cells or -(-distinct // CELL_READS), distinct)
     settings = [shards.manifest.shards, sha256(shards.folder / DELETED), limit, exact, count]
     with work_folder(shards.folder, "clusters", settings) as work:

@@ -29,6 +29,34 @@ def letters_of(one: Sequences, two: Sequences, *, threads: int) -> Letters | Str
     return take_flat(flat, starts, np.concatenate([one.lengths, two.lengths]), threads=threads)
 
 
+def pair_edits(
+    sequences: Sequences, first: NDArray[np.int64], second: NDArray[np.int64], limit: Limit, *, threads: int
+) -> NDArray[np.int64]:
+    """Edit distances of listed pairs; only the sequences that occur in a pair are prepared.
+
+    Args:
+        sequences: N sequences.
+        first: ``(P,)`` rows.
+        second: ``(P,)`` rows.
+        limit: How far apart the two may be.
+        threads: Threads that share the pairs.
+
+    Returns:
+        ``(P,)`` edits; ``FAR`` beyond the limit.
+    """
+    limits = limit.most_edits(sequences.lengths[first], sequences.lengths[second])
+    used = np.zeros(len(sequences), dtype=bool)
+    used[first] = used[second] = True
+    rows = np.flatnonzero(used)
+    place = np.empty(len(sequences), dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    bases = sequences.bases.take(rows)
+    letters = take_flat(bases.flat, bases.starts, bases.lengths, threads=threads)
+    pairs = np.stack([place[first], place[second]], axis=1)
+    edits = letters.pairs(pairs, cutoff=int(limits.max(initial=0)), threads=threads)
+    return np.where(edits <= limits, edits, FAR)
+
+
 def exact_hits(
     queries: Sequences,
     targets: Sequences,

@@ -58,7 +58,7 @@ class KmerIndex:
         self._table = self.k, self._shift, bins
         self._ends = np.zeros(4**self.k * bins + 1, dtype=np.int64)
         arrays = _arrays(sequences)
-        compiled.kmer_count(*arrays, *self._table, self._ends)
+        compiled.kmer_fill(*arrays, *self._table, self._ends, None)
         np.cumsum(self._ends, out=self._ends)
         self._targets = np.empty(int(self._ends[-1]), dtype=np.int32)
         compiled.kmer_fill(*arrays, *self._table, self._ends[:-1].copy(), self._targets)

@@ -15,8 +15,9 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.progress import track
 from nwa_lightning.search.clusters import Clusters, canonical_order
+from nwa_lightning.search.exact import pair_edits
 from nwa_lightning.search.index import Index
-from nwa_lightning.search.limits import Limit
+from nwa_lightning.search.limits import FAR, Limit
 from nwa_lightning.search.reads import Reads
 from nwa_lightning.search.vectors import cells_of, nearest_vectors
 from nwa_lightning.sequences.collection import Sequences
@@ -109,13 +110,7 @@ def _near(
     """``(R, k)`` whether the candidates of some reads are near; a read itself is not."""
     near = np.zeros(found.shape, dtype=bool)
     one, place = np.nonzero((found >= 0) & (found != rows[:, None]))
-    first, second = rows[one], found[one, place]
-    limits = limit.most_edits(sequences.lengths[first], sequences.lengths[second])
-    used, numbers = np.unique(np.stack([first, second], axis=1), return_inverse=True)
-    bases = sequences.bases.take(used)
-    letters = take_flat(bases.flat, bases.starts, bases.lengths, threads=threads)
-    edits = letters.pairs(numbers.reshape(-1, 2), cutoff=int(limits.max(initial=0)), threads=threads)
-    near[one, place] = edits <= limits
+    near[one, place] = pair_edits(sequences, rows[one], found[one, place], limit, threads=threads) < FAR
     return near
 
 

@@ -87,6 +87,20 @@ def write_deleted(folder: Path, rows: NDArray[np.int64]) -> None:
         np.save(file, rows)
 
 
+def count_live(shards: Shards, deleted: NDArray[np.int64]) -> int:
+    """Number of rows that were not deleted, given what ``read_deleted`` returns.
+
+    Raises:
+        InputError: If none is left.
+    """
+    count = shards.manifest.distinct - len(deleted)
+    if not count:
+        raise InputError(
+            f"{shards.folder}: expected reads, found none that are left; name another folder, or add reads"
+        )
+    return count
+
+
 def live_rows(shards: Shards, number: int, deleted: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows of a shard that were not deleted, ascending.
 
