@@ -28,6 +28,7 @@ from .encoders.pooled import PooledCNN as PooledCNN
 from .encoders.recurrent import GRUEncoder as GRUEncoder
 from .encoders.residual import ResidualCNN as ResidualCNN
 from .encoders.sense import SENSE as SENSE
+from .encoders.strands import StrandInvariant as StrandInvariant
 from .errors import InputError as InputError
 from .landmarks.features import Landmarks as Landmarks
 from .models.distances import CosineDistance as CosineDistance

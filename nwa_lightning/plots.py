@@ -1,4 +1,4 @@
-"""Pictures: an attention map beside its Needleman-Wunsch matrix, and predicted against true edit distances."""
+"""Pictures: an attention map beside its Needleman-Wunsch matrix, and predicted against true distances."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from nwa_lightning.alignment import PUBLISHED_SCORES, Kind, Scores, edit_distances, nw_matrix, optimal_path
+from nwa_lightning.data.targets import QUANTITIES, UNITS, TargetName
 from nwa_lightning.nwa.functional import nw_target
+from nwa_lightning.scoring import Scoring, strided_matrices
+from nwa_lightning.sequences.alphabet import DNA, Alphabet
+from nwa_lightning.sequences.collection import Sequences
 
 #: Titles of the targets of a map.
 _TARGETS: dict[Kind, str] = {
@@ -41,6 +45,8 @@ def attention_figure(
     scores: Scores = PUBLISHED_SCORES,
     temperature: float = 1.0,
     kind: Kind = "prefix",
+    scoring: Scoring | None = None,
+    alphabet: Alphabet = DNA,
 ) -> Figure:
     """Draw an attention map beside its target, with the optimal alignment as a line over all panels.
 
@@ -52,6 +58,8 @@ def attention_figure(
         scores: Scores of the Needleman-Wunsch matrix.
         temperature: Divides the scores of the matrix before its row softmax.
         kind: Kind of the target's matrix, as in ``nw_matrices``.
+        scoring: Scores of letters and affine gaps, in place of ``scores``; then no alignment is drawn over the panels.
+        alphabet: The letters of ``scoring``.
 
     Returns:
         Three panels: the map and the row softmax of the target's matrix, in one colour scale, and the Needleman-Wunsch
@@ -66,10 +74,14 @@ def attention_figure(
             f"Expected a map of shape {shape} for {len(first)} and {len(second)} letters but got {attention.shape}; cut "
             f"it to the lengths of the sequences, <sos> included."
         )
-    matrix = nw_matrix(first, second, **scores._asdict())
-    taught = nw_matrix(first, second, **scores._asdict(), kind=kind)
+    if scoring is None:
+        matrix: NDArray[Any] = nw_matrix(first, second, **scores._asdict())
+        taught: NDArray[Any] = nw_matrix(first, second, **scores._asdict(), kind=kind)
+        path = optimal_path(first, second, matrix, **scores._asdict())
+    else:
+        matrix, taught = (_matrix_by(scoring, alphabet, first, second, each) for each in ("prefix", kind))
+        path = np.empty((0, 2), dtype=np.int64)
     target = nw_target(torch.from_numpy(taught)[None], temperature=temperature)[0].numpy()
-    path = optimal_path(first, second, matrix, **scores._asdict())
     edits = int(edit_distances([first.upper(), second.upper()], [[0, 1]])[0])
     names = (_short(names[0]), _short(names[1]))
 
@@ -90,19 +102,28 @@ def attention_figure(
     axes[2].set_title("Needleman-Wunsch matrix")
     figure.colorbar(heights, ax=axes[2], label="score", shrink=0.9, ticks=MaxNLocator(5), **below)
     for axis in axes:
-        axis.plot(path[:, 1], path[:, 0], color="deepskyblue", linewidth=0.6, label="optimal alignment")
+        if len(path):
+            axis.plot(path[:, 1], path[:, 0], color="deepskyblue", linewidth=0.6, label="optimal alignment")
         axis.set_xlabel(f"{names[1]} (bases)", parse_math=False)
         for side in (axis.xaxis, axis.yaxis):
             side.set_major_locator(MaxNLocator(6, integer=True))
             side.set_major_formatter(FuncFormatter(_position))
     axes[0].set_ylabel(f"{names[0]} (bases)", parse_math=False)
-    axes[0].legend(loc="upper right", facecolor="black", edgecolor="none", labelcolor="white")
+    if len(path):
+        axes[0].legend(loc="upper right", facecolor="black", edgecolor="none", labelcolor="white")
     figure.suptitle(
         f"{names[0]} and {names[1]}: edit distance {edits} of {max(shape) - 1} bases",
         fontsize="large",
         parse_math=False,
     )
     return figure
+
+
+def _matrix_by(scoring: Scoring, alphabet: Alphabet, first: str, second: str, kind: Kind) -> NDArray[np.int32]:
+    """``(n1 + 1, n2 + 1)`` Needleman-Wunsch matrix by any scores."""
+    both = Sequences.from_strings([first, second], alphabet)
+    whole = strided_matrices(both.padded(), both.lengths, [[0, 1]], scoring=scoring, kind=kind)
+    return whole[0, : len(first) + 1, : len(second) + 1]
 
 
 def _position(place: float, _number: int | None = None) -> str:
@@ -113,12 +134,15 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
-def prediction_figure(predicted: dict[str, NDArray[np.float32]], distance: NDArray[np.int64]) -> Figure:
-    """Draw predicted against true edit distances.
+def prediction_figure(
+    predicted: dict[str, NDArray[np.float32]], distance: NDArray[Any], target: TargetName = "edits"
+) -> Figure:
+    """Draw predicted against true distances.
 
     Args:
-        predicted: The ``(P,)`` predictions of each model, in edits; those that are not finite are left out.
-        distance: ``(P,)`` edit distances, in edits.
+        predicted: The ``(P,)`` predictions of each model, in the unit of the target; those that are not finite are left out.
+        distance: ``(P,)`` distances, in the same unit.
+        target: What is predicted, for the labels.
 
     Returns:
         One panel per model, coloured by the number of pairs.
@@ -134,7 +158,9 @@ def prediction_figure(predicted: dict[str, NDArray[np.float32]], distance: NDArr
         if not shown.any():
             bins.set_norm(LogNorm(1, 10))  # without numbers, it cannot find its own scale
         axis.plot([0, top], [0, top], color="black", linewidth=0.8)
-        axis.set(title=name, xlabel="edit distance (edits)", xlim=(0, top), ylim=(0, top), aspect="equal")
+        axis.set(
+            title=name, xlabel=f"{QUANTITIES[target]} ({UNITS[target]})", xlim=(0, top), ylim=(0, top), aspect="equal"
+        )
         figure.colorbar(bins, ax=axis, label="pairs", shrink=0.8)
-    axes[0].set_ylabel("predicted (edits)")
+    axes[0].set_ylabel(f"predicted ({UNITS[target]})")
     return figure

@@ -3,6 +3,7 @@ import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once; before torch reads it
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule
@@ -22,6 +23,21 @@ def reads(tmp_path_factory):
         lines.append("".join("ACGT"[letter] for letter in letters))
     path = tmp_path_factory.mktemp("reads") / "reads.txt"
     path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def proteins(tmp_path_factory):
+    """A file of 80 proteins of 24 to 36 amino acids, in four families."""
+    generator = np.random.default_rng(0)
+    letters = list("ACDEFGHIKLMNPQRSTVWY")
+    families = generator.choice(letters, (4, 36))
+    records = []
+    for row in range(80):
+        protein = np.where(generator.random(36) < 0.02 * (row % 20), generator.choice(letters, 36), families[row % 4])
+        records.append(f">p{row}\n{''.join(protein[: generator.integers(24, 37)])}\n")
+    path = tmp_path_factory.mktemp("proteins") / "proteins.fasta"
+    path.write_text("".join(records))
     return path
 
 

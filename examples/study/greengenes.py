@@ -6,8 +6,11 @@ Greengenes comes with the package ``qiime-default-reference`` (CC BY-SA 3.0), wh
     python examples/study/greengenes.py                          # counts the families
     python examples/study/greengenes.py --unseen unseen.fasta    # writes reads that are far from all of human16s
     python examples/study/greengenes.py --unseen new.fasta --far 0    # all that are not in human16s
+    python examples/study/greengenes.py --genes genes.fasta           # writes 20,000 whole genes and their clusters
 
-Every read is the 150 bases after primer 515F of a 97 % OTU. A family is a taxonomy down to a named ``f__``.
+Every read is the 150 bases after primer 515F of a 97 % OTU. A family is a taxonomy down to a named ``f__``. Whole genes have
+1,200 to 1,600 bases; ``cluster=...`` in the header is the same for all genes that chains of 95 % identity connect, and
+``near=...`` for chains of 93 %.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import re
 import tarfile
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
@@ -27,7 +31,7 @@ from numpy.typing import NDArray
 from xopen import xopen
 
 from nwa_lightning import InputError, Sequences, evolve_tree, load_sequences
-from nwa_lightning.sequences.neighbours import nearest_edits
+from nwa_lightning.sequences.neighbours import identity_clusters, nearest_edits
 
 PACKAGE: Final = "qiime_default_reference"
 INSTALL: Final = "python -m pip install --no-deps qiime-default-reference"
@@ -37,6 +41,11 @@ PRIMER_515F: Final = re.compile("GTG[CT]CAGC[AC]GCCGCGGTAA")
 LENGTH: Final = 150
 #: The fewest reads of a family; and the most reads drawn from one, so that large families don't dominate the training.
 LEAST, MOST = 8, 60
+#: Fewest and most bases of a whole gene, and how many are drawn.
+WHOLE: Final = (1200, 1600)
+GENES: Final = 20_000
+#: Identities whose chains connect the genes with the same value in the header.
+IDENTITIES: Final = {"cluster": 0.95, "near": 0.93}
 #: Parts of the families: training, validation, test.
 PARTS: Final = (0.75, 0.1, 0.15)
 
@@ -115,16 +124,36 @@ def load_greengenes(source: Path | None = None, seed: int = 0) -> Families:
 def v4_reads(source: Path | None = None) -> dict[str, str]:
     """The distinct V4 reads of all OTUs, each with the name of the first OTU that has it; see ``load_greengenes``."""
     found: dict[str, str] = {}
+    for name, gene in _genes(source):
+        read = v4_region(gene)
+        if read is not None:
+            found.setdefault(read, name)
+    return found
+
+
+def whole_genes(source: Path | None = None, count: int = GENES, seed: int = 0) -> Iterator[tuple[str, str]]:
+    """Header and bases of genes drawn from those of ``WHOLE`` bases that are A, C, G and T only."""
+    fewest, most = WHOLE
+    named = [(name, gene) for name, gene in _genes(source) if fewest <= len(gene) <= most and set(gene) <= set("ACGT")]
+    drawn = [named[row] for row in np.random.default_rng(seed).permutation(len(named))[:count]]
+    genes = [gene for _, gene in drawn]
+    found = Sequences.from_strings(genes)
+    headers = [name for name, _ in drawn]
+    for column, identity in IDENTITIES.items():
+        values = identity_clusters(found, identity).tolist()
+        headers = [f"{header} {column}={value}" for header, value in zip(headers, values, strict=True)]
+    return zip(headers, genes, strict=True)
+
+
+def _genes(source: Path | None) -> Iterator[tuple[str, str]]:
+    """Name and bases of every OTU."""
     name = ""
     with _open(source, SEQUENCES) as file:
         for line in file:
             if line.startswith(">"):
                 name = line[1:].split()[0]
-                continue
-            read = v4_region(line.strip().upper())
-            if read is not None:
-                found.setdefault(read, name)
-    return found
+            else:
+                yield name, line.strip().upper()
 
 
 def unseen_reads(source: Path | None = None, known: str = "human16s", far: float = 3) -> Sequences:
@@ -200,8 +229,14 @@ def main() -> None:
         "--unseen", type=Path, metavar="FASTA", help="write the reads that are far from all of human16s"
     )
     parser.add_argument("--far", type=float, default=3, help="smallest distance in %% of the length, with --unseen (3)")
+    parser.add_argument("--genes", type=Path, metavar="FASTA", help=f"write {GENES:,} whole genes, with their clusters")
     options = parser.parse_args()
     try:
+        if options.genes:
+            lines = [f">{header}\n{gene}\n" for header, gene in whole_genes(options.greengenes)]
+            options.genes.write_text("".join(lines))
+            print(f"written: {len(lines)} genes to {options.genes}")
+            return
         if options.unseen:
             texts = unseen_reads(options.greengenes, far=options.far).to_strings()
             options.unseen.write_text("".join(f">{number}\n{text}\n" for number, text in enumerate(texts)))

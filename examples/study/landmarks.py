@@ -14,6 +14,9 @@ and its changes, joined by ``+``::
     p1.75       power of the hyperbolic distance
     r0.98       first radius of its sphere
     m256        dimension of the embeddings, instead of 128
+    s50         a head for any length, and every 50th row and column of the maps
+    near        a quarter of each batch has the same value of near=... in the header as another gene
+    q8, c128    attention-pooled vectors and channels of PooledCNN
 
 A run has as many steps as fit into its CPU seconds; the time of a step is measured over 60 steps first, and includes labels and
 features. Every finished cell is a line of the CSV file, so an interrupted study resumes. Settings are chosen by the validation
@@ -57,6 +60,7 @@ ENCODERS: Final = {
 }
 #: Fraction of a batch and highest rate of edits.
 VARIANTS: Final = {"v": (0.25, 0.05), "V": (0.5, 0.15), "vx": (0.25, 0.05)}
+ENCODER_OPTIONS: Final = {"m": "embedding_dim", "q": "queries", "c": "channels"}
 BASELINES: Final = ("constant", "kmer", "mds")
 METRICS: Final = ("rmse", "rmse_homologous", "r2", "spearman")
 COLUMNS: Final = (
@@ -90,6 +94,9 @@ def options_of(row: str) -> list[str]:
         letter, number = change[0], change[1:]
         if change == "nwa":
             continue
+        if change == "near":
+            found += ["--data.near.fraction=0.25", "--data.near.group=near"]
+            continue
         if change in VARIANTS:
             fraction, edits = VARIANTS[change]
             found += [f"--data.augment.fraction={fraction}", f"--data.augment.edits={edits}"]
@@ -101,15 +108,17 @@ def options_of(row: str) -> list[str]:
             found.append(f"--model.distance.power={number}")
         elif letter == "r":
             found.append(f"--model.distance.radius={number}")
-        elif letter == "m":
-            found.append(f"--model.encoder.embedding_dim={number}")
+        elif letter in ENCODER_OPTIONS:
+            found.append(f"--model.encoder.{ENCODER_OPTIONS[letter]}={number}")
+        elif letter == "s":
+            found += ["--model.nwa_head=positions", f"--model.nwa_stride={number}", f"--data.nwa_stride={number}"]
         else:
             raise SystemExit(f"{row}: expected changes such as {'nwa, v, l128'}, found {change}")
     return found
 
 
-def build(row: str, options: argparse.Namespace, seed: int, steps: int) -> NWACLI:
-    """The model, data and trainer of ``nwa fit``, without folders for logs and checkpoints."""
+def build(row: str, options: argparse.Namespace, seed: int, steps: int, *more: str) -> NWACLI:
+    """The model, data and trainer of ``nwa fit``, with more options of it, without folders for logs and checkpoints."""
     quiet = {
         "trainer.logger": "false",
         "trainer.enable_model_summary": "false",
@@ -128,7 +137,7 @@ def build(row: str, options: argparse.Namespace, seed: int, steps: int) -> NWACL
     }
     if options.train_size:
         settings["data.train_size"] = options.train_size
-    cli = NWACLI([f"--{name}={value}" for name, value in settings.items()] + options_of(row), run=False)
+    cli = NWACLI([f"--{name}={value}" for name, value in settings.items()] + options_of(row) + list(more), run=False)
     if "vx" in row.split("+"):
         cli.datamodule.augment = WithPrefixes(**asdict(cli.datamodule.augment))
     return cli

@@ -1,4 +1,4 @@
-"""AttentionMapLogger: during training, attention maps beside their targets, and predicted against true edit distances."""
+"""AttentionMapLogger: during training, attention maps beside their targets, and predicted against true distances."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from nwa_lightning.data.batch import PairBatch, chosen_pairs
 from nwa_lightning.data.datamodule import NWADataModule
 from nwa_lightning.data.datasets import FixedPairs
+from nwa_lightning.data.targets import TargetName
 from nwa_lightning.errors import InputError
 from nwa_lightning.nwa.callback import find_nwa
 from nwa_lightning.nwa.capture import eval_no_grad
@@ -34,7 +35,7 @@ _NEAREST, _FARTHEST = 0.05, 0.95
 
 @runtime_checkable
 class PredictsEdits(Protocol):
-    """A model whose predictions can be drawn, such as ``EditDistanceModel``."""
+    """A model whose predictions can be drawn, such as ``EditDistanceModel``, which predicts other targets too."""
 
     def encode(self, tokens: Tensor) -> Tensor:
         """``(U, m)`` embeddings of ``(U, L)`` tokens."""
@@ -47,7 +48,7 @@ class AttentionMapLogger(Callback):
     """Draws attention maps of the same few validation pairs at regular intervals, so that you can watch the model learn.
 
     Each picture shows the map, its target and the Needleman-Wunsch matrix. A model with ``encode`` and ``predicted_edits``,
-    such as ``EditDistanceModel``, also gets a picture of predicted against true edit distances of the first validation
+    such as ``EditDistanceModel``, also gets a picture of predicted against true distances of the first validation
     batch. It works with ``NWAMixin`` and ``NWACallback``.
 
     Pictures go to every ``WandbLogger`` and ``TensorBoardLogger`` of the trainer, as ``val/attention_map_0``,
@@ -131,11 +132,11 @@ class AttentionMapLogger(Callback):
         data: NWADataModule = trainer.datamodule  # type: ignore[attr-defined]
         with isolate_rng(), eval_no_grad(pl_module):
             if self._batch is None:
-                self._batch = FixedPairs(data.split.val, group=data.val_group, all_pairs=False)[0]
+                self._batch = FixedPairs(data.split.val, group=data.val_group, all_pairs=False, **data.labels)[0]
             for number, figure in enumerate(self._maps(trainer, pl_module, data, self._batch)):
                 self._keep(trainer, f"attention_map_{number}", f"pair={number}", figure)
             if isinstance(pl_module, PredictsEdits):
-                figure = _predictions(pl_module, self._batch, pl_module.device)
+                figure = _predictions(pl_module, self._batch, pl_module.device, data.target)
                 self._keep(trainer, "predictions", "predictions", figure)
 
     def _maps(
@@ -163,6 +164,8 @@ class AttentionMapLogger(Callback):
                 scores=data.scores,
                 temperature=nwa.temperature,
                 kind=data.nwa_kind,
+                scoring=data.scoring,
+                alphabet=data.alphabet,
             )
 
     def _keep(self, trainer: Trainer, name: str, file: str, figure: Figure) -> None:
@@ -182,7 +185,7 @@ class AttentionMapLogger(Callback):
 
 
 def _spread(distance: Tensor, count: int) -> list[int]:
-    """Numbers of ``count`` pairs, spread over the order of their ``(P,)`` edit distances, nearest first."""
+    """Numbers of ``count`` pairs, spread over the order of their ``(P,)`` distances, nearest first."""
     order = distance.argsort(stable=True).tolist()
     if count >= len(order):
         return order
@@ -190,9 +193,10 @@ def _spread(distance: Tensor, count: int) -> list[int]:
     return [order[place] for place in places.round().astype(int).tolist()]
 
 
-def _predictions(model: PredictsEdits, batch: PairBatch, device: torch.device) -> Figure:
-    predicted = model.predicted_edits(model.encode(batch.tokens.to(device)), batch.pairs.to(device))
-    return prediction_figure({"first validation batch": predicted.float().cpu().numpy()}, batch.distance.numpy())
+def _predictions(model: PredictsEdits, batch: PairBatch, device: torch.device, target: TargetName) -> Figure:
+    distances = getattr(model, "predicted_distances", model.predicted_edits)
+    predicted = distances(model.encode(batch.tokens.to(device)), batch.pairs.to(device)).float().cpu().numpy()
+    return prediction_figure({"first validation batch": predicted}, batch.distance.numpy(), target)
 
 
 def _rendered(figure: Figure) -> Image.Image:

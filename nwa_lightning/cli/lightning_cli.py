@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from nwa_lightning import __version__
 from nwa_lightning.callbacks.embedding_writer import EmbeddingWriter
-from nwa_lightning.cli.classes import argument_names, find_class, import_public, integers_first
+from nwa_lightning.cli.classes import argument_names, check_linked, find_class, import_public, integers_first, link_data
 from nwa_lightning.cli.messages import parser_message, squeezed
 from nwa_lightning.cli.trained import Trained, check_model, read_trained
 from nwa_lightning.data.datamodule import NWADataModule
@@ -40,9 +40,6 @@ _MEASURING: Final = ("validate", "test", "predict")
 
 #: The model that --landmarks uses in place of a checkpoint.
 _UNTRAINED: Final = {"class_path": f"{LandmarkMDSModel.__module__}.{LandmarkMDSModel.__name__}"}
-
-#: Sizes that the data pass to an encoder that takes them.
-_LINKED: Final = ("max_length", "vocabulary")
 
 
 class NWACLI(LightningCLI):
@@ -125,8 +122,7 @@ class NWACLI(LightningCLI):
             )
         defaults: dict[str, Any] = {}
         if trained is not None:
-            known = trained.data | trained.batches if self._command == "fit" else trained.data
-            defaults = {f"data.{name}": value for name, value in known.items()}
+            defaults = {f"data.{name}": value for name, value in trained.arguments(self._command).items()}
         self._named = trained.model if trained is not None and trained.model is not None else _named_classes(first)
         model = self._named
         if model is not None:
@@ -136,7 +132,8 @@ class NWACLI(LightningCLI):
         for command in self._command_parsers:
             command.set_defaults(defaults)
             if self._command == "fit" and not (trained is not None and trained.model is not None):
-                _link(command, model)
+                check_linked(first)
+                link_data(command, model)
         try:
             super().parse_arguments(parser, args)
         except argparse.ArgumentError as error:
@@ -287,12 +284,3 @@ def _named_classes(config: dict[str, Any]) -> dict[str, Any] | None:
     parts = {name: value for name, value in (model.get("init_args") or {}).items() if isinstance(value, dict)}
     named = {name: {"class_path": value["class_path"]} for name, value in parts.items() if "class_path" in value}
     return {**classes, "init_args": named} if named else classes
-
-
-def _link(parser: LightningArgumentParser, model: dict[str, Any] | None) -> None:
-    """Link the sizes of the data to the encoder's arguments, if it has such arguments."""
-    encoder = (model or {}).get("init_args", {}).get("encoder")
-    if encoder is None:
-        return
-    for name in set(_LINKED) & argument_names(encoder["class_path"]):
-        parser.link_arguments(f"data.{name}", f"model.init_args.encoder.init_args.{name}", apply_on="instantiate")

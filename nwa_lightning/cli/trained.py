@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from nwa_lightning.cli.classes import argument_names, find_class
+from nwa_lightning.data.trained_on import target_arguments
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.checkpoint import read_checkpoint
 
@@ -27,6 +28,12 @@ class Trained(NamedTuple):
     model: dict[str, Any] | None
     data: dict[str, Any]
     batches: dict[str, Any]
+
+    def arguments(self, command: str) -> dict[str, Any]:
+        """Arguments of the data module for a command: training needs all, a test the target, a prediction only the reads."""
+        if command == "fit":
+            return self.data | self.batches
+        return self.data if command == "predict" else self.data | target_arguments(self.batches)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """PairBatch, and how to make one of sequences.
 
 A batch holds each sequence once and lists its pairs by row numbers: 64 sequences make 2,016 pairs, for 64 passes of the
-encoder. Edit distances and Needleman-Wunsch matrices are computed when a batch is made.
+encoder. Their distances and Needleman-Wunsch matrices are computed when a batch is made.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nwa_lightning.alignment import Kind, Scores, code_distances, nw_matrices
+from nwa_lightning.alignment import PUBLISHED_SCORES, Kind, Scores
+from nwa_lightning.data.scores import pair_matrices
+from nwa_lightning.data.targets import TargetName, pair_targets
 from nwa_lightning.errors import InputError
-from nwa_lightning.scoring import Scoring, strided_matrices
+from nwa_lightning.scoring import Scoring
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, PADDING, SOS, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 
@@ -34,9 +36,10 @@ class PairBatch(NamedTuple):
         tokens: ``(U, L)`` int64: ``<sos>``, codes, then padding; or tokens of another tokenizer, as they were given.
         lengths: ``(U,)`` int64, bases per sequence, ``<sos>`` not counted.
         pairs: ``(P, 2)`` int64 rows of ``tokens``: first (rows of a map), second (columns).
-        distance: ``(P,)`` int64 edit distances, in edits.
+        distance: ``(P,)`` distances of the pairs, in the unit of the target: int64 edit distances, in edits; or float32, see
+            ``pair_batch``.
         nw: ``(Q, R, R)`` int16 Needleman-Wunsch matrices of the first Q pairs; R is L, or with a stride s ceil(L / s). Scores
-            that do not fit are int32, which a stride above 1 allows.
+            that do not fit are int32, which a stride above 1 and ``scoring`` allow.
         nw_rows: N, if those Q pairs use exactly the first N rows; None if they use other rows. It saves asking a GPU which
             rows they use.
         nw_stride: s: the matrices have every s-th row and column.
@@ -84,8 +87,10 @@ def pair_batch(
     alphabet: Alphabet | str = DNA,
     max_length: int | None = None,
     stride: int = 1,
+    target: TargetName = "edits",
+    scoring: Scoring | None = None,
 ) -> PairBatch:
-    """Make a batch of sequences, with edit distances and Needleman-Wunsch matrices.
+    """Make a batch of sequences, with distances and Needleman-Wunsch matrices of their pairs.
 
     With the default pairs it takes a fraction of a millisecond, so it may be called in a training step.
 
@@ -104,12 +109,15 @@ def pair_batch(
         alphabet: Alphabet of the strings, or its name: dna, rna, iupac, protein.
         max_length: Pad tokens and matrices for this many letters; None for the length of the longest sequence.
         stride: s: matrices get every s-th row and column, for long sequences; the others are never in memory.
+        target: Distance of each pair: edits, the edit distance; identity, 1 minus the identity (edits over the length of the
+            longer sequence); score, (S(a, a) + S(b, b)) / 2 - S(a, b) of the alignment score S. See ``pair_targets``.
+        scoring: Scores of letters and affine gaps for matrices and the target score, in place of match, mismatch and gap.
 
     Returns:
         The batch, on the CPU; ``tokens`` are ``<sos>``, codes and padding, or the tokens that were given.
 
     Raises:
-        InputError: If the sequences, pairs, lengths or scores cannot be used.
+        InputError: If the sequences, pairs, lengths, target or scores cannot be used.
 
     Example:
         >>> pair_batch(["ACGT", "AGT", "AC"]).distance.tolist()
@@ -118,6 +126,12 @@ def pair_batch(
     if nwa_batch_size < 0:
         raise InputError(f"nwa_batch_size: expected at least 0, found {nwa_batch_size}")
     codes, sizes, tokens = _codes(sequences, lengths, alphabet)
+    scores = Scores(match, mismatch, gap)
+    if scoring is not None and (scores != PUBLISHED_SCORES or tokens is not None):
+        found = "tokens of another tokenizer" if scores == PUBLISHED_SCORES else f"{match}, {mismatch}, {gap} beside it"
+        raise InputError(
+            f"scoring: expected strings or codes, and no match, mismatch and gap, found {found}; leave out one of the two"
+        )
     count, longest = len(sizes), int(sizes.max(initial=0))
     width = longest if max_length is None else max_length
     if longest > width:
@@ -132,8 +146,8 @@ def pair_batch(
     else:
         chosen = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         block_pairs = _pairs_of_first(chosen, nwa_batch_size)
-    distance = code_distances(codes, sizes, chosen)
-    nw = _matrices(codes, sizes, chosen[:block_pairs], Scores(match, mismatch, gap), kind, stride)
+    distance = pair_targets(codes, sizes, chosen, target, scoring or scores)
+    nw = pair_matrices(codes, sizes, chosen[:block_pairs], scoring or scores, kind, stride)
     used = np.unique(chosen[:block_pairs])
     if tokens is None:
         tokens = torch.from_numpy(np.pad(codes.astype(np.int64), ((0, 0), (1, 0)), constant_values=SOS))
@@ -141,7 +155,7 @@ def pair_batch(
         tokens=tokens,
         lengths=torch.from_numpy(sizes),
         pairs=torch.from_numpy(chosen),
-        distance=torch.from_numpy(distance.astype(np.int64)),
+        distance=torch.from_numpy(distance),
         nw=torch.from_numpy(nw),
         nw_rows=len(used) if np.array_equal(used, np.arange(len(used))) else None,
         nw_stride=stride,
@@ -162,24 +176,7 @@ def chosen_pairs(batch: PairBatch, numbers: Sequence[int] | Tensor) -> PairBatch
     places = np.arange(len(rows)).reshape(-1, 2)
     tokens, lengths = batch.tokens[rows, 1:], batch.lengths[rows]
     made = pair_batch(tokens, places, lengths=lengths, nwa_batch_size=len(rows), stride=batch.nw_stride)
-    return made._replace(tokens=batch.tokens[rows])
-
-
-def _matrices(
-    codes: NDArray[np.uint8],
-    lengths: NDArray[np.int64],
-    pairs: NDArray[np.int64],
-    scores: Scores,
-    kind: Kind,
-    stride: int,
-) -> NDArray[np.int16] | NDArray[np.int32]:
-    if stride == 1:
-        return nw_matrices(codes, lengths, pairs, **scores._asdict(), kind=kind)
-    scoring = Scoring.simple(*scores, size=int(codes.max(initial=0)) + 1)
-    cells = strided_matrices(codes, lengths, pairs, scoring=scoring, stride=stride, kind=kind)
-    # The loss has a compiled kernel for int16.
-    narrow = cells.astype(np.int16)
-    return narrow if np.array_equal(narrow, cells) else cells
+    return made._replace(tokens=batch.tokens[rows], distance=batch.distance[torch.as_tensor(numbers)])
 
 
 def _pairs_of_first(pairs: NDArray[np.int64], sequences: int) -> int:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from nwa_lightning._checks import at_least_one
-from nwa_lightning.alignment import Kind, Scores, check_scores
+from nwa_lightning.alignment import Kind, Scores
 from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import NWA_BATCH_SIZE, PairBatch
 from nwa_lightning.data.datasets import DrawnPairs, FixedPairs, SingleSequences, check_sizes
 from nwa_lightning.data.lengths import check_max_padding
-from nwa_lightning.data.loaders import StepSampler, batch_loader
+from nwa_lightning.data.loaders import batch_loader
 from nwa_lightning.data.near import NearPairs, find_groups
 from nwa_lightning.data.reads import OnLong, ReadSets
 from nwa_lightning.data.rng_state import random_state, set_random_state
-from nwa_lightning.data.trained_on import MATRIX_ARGUMENTS, check_arguments, package_versions
+from nwa_lightning.data.scores import check_run, chosen_scoring, letter_score
+from nwa_lightning.data.targets import TargetName
+from nwa_lightning.data.trained_on import absolute_table, batch_arguments, check_batches, package_versions
 from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.features import draw_landmarks
 from nwa_lightning.sequences.catalog import OnInvalid
@@ -30,7 +30,7 @@ from nwa_lightning.sequences.split import Split
 
 
 class NWADataModule(LightningDataModule):
-    """Sequences from a file or a built-in set, as batches of pairs with edit distances and Needleman-Wunsch matrices.
+    """Sequences from a file or a built-in set, as batches of pairs with their distances and Needleman-Wunsch matrices.
 
     Duplicates are left out, and no sequence is in two splits. A training batch draws its sequences from the whole
     training set; validation and test use all pairs within fixed groups. Nothing is computed in advance or written to disk.
@@ -61,9 +61,14 @@ class NWADataModule(LightningDataModule):
         nwa_batch_size: N, how many sequences of a batch feed the NWA term, with all their pairs; 0 for a model without NWA.
         augment: Variants that replace a fraction of each training batch; null for the unchanged training sequences.
         near: Copies or cluster members that make near pairs in each training batch; null for sequences drawn at random.
-        match: Score of equal letters in the Needleman-Wunsch matrix.
+        target: Distance that a model learns: edits, the edit distance; identity, 1 minus the identity; score, the
+            dissimilarity by alignment score, (S(a, a) + S(b, b)) / 2 - S(a, b).
+        match: Score of equal letters, in the Needleman-Wunsch matrix and the target score.
         mismatch: Score of different letters.
-        gap: Score of a gap.
+        gap: Score of a gap, or of its first letter; -11 goes with BLOSUM62.
+        substitution: Name of a published matrix, such as BLOSUM62 or NUC.4.4, or a file in NCBI's text format; null for match and
+            mismatch.
+        gap_extend: Score of each further letter of a gap, -1 with BLOSUM62; null for that of the first.
         nwa_kind: Meaning of each cell of a matrix. prefix, as published: score of the best alignment of the parts before the
             cell. best_through: score of the best alignment of the whole sequences that goes through the cell.
         nwa_stride: s: matrices have every s-th row and column, for long sequences; the model needs the same --model.nwa_stride.
@@ -98,9 +103,12 @@ class NWADataModule(LightningDataModule):
         nwa_batch_size: int = NWA_BATCH_SIZE,
         augment: Augment | None = None,
         near: NearPairs | None = None,
+        target: TargetName = "edits",
         match: int = 1,
         mismatch: int = -1,
         gap: int = -1,
+        substitution: str | None = None,
+        gap_extend: int | None = None,
         nwa_kind: Kind = "prefix",
         nwa_stride: int = 1,
         fixed_width: bool = False,
@@ -118,7 +126,10 @@ class NWADataModule(LightningDataModule):
         self.nwa_batch_size = nwa_batch_size
         self.augment = augment
         self.near = near
+        self.target = target
         self.scores = Scores(match, mismatch, gap)
+        self.substitution = absolute_table(substitution)
+        self.gap_extend = gap_extend
         self.nwa_kind = nwa_kind
         self.nwa_stride = nwa_stride
         self.fixed_width = fixed_width
@@ -128,10 +139,7 @@ class NWADataModule(LightningDataModule):
         self.all_pairs = all_pairs
         self.num_workers = num_workers
         self.seed = seed
-        for name, value in (("batch_size", batch_size), ("val_group", val_group), ("test_group", test_group)):
-            if value < 2:
-                raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
-        check_sizes(batch_size, pairs, nwa_batch_size, near)
+        check_sizes(batch_size, pairs, nwa_batch_size, near, val_group=val_group, test_group=test_group)
         check_max_padding(max_padding)
         at_least_one("nwa_stride", nwa_stride)
         if num_workers < 0:
@@ -153,8 +161,11 @@ class NWADataModule(LightningDataModule):
         )
         self.alphabet = self.reads.letters
         self.vocabulary = self.alphabet.size
-        if nwa_stride == 1:  # otherwise, larger scores are int32
-            check_scores(self.max_length, **self.scores._asdict(), kind=nwa_kind)
+        #: Scores of letters and affine gaps, in place of ``scores``; None for those.
+        self.scoring = chosen_scoring(self.scores, substitution, gap_extend, self.alphabet)
+        #: How data sets label their pairs.
+        self.labels: dict[str, Any] = {"target": target, "scores": self.scores, "scoring": self.scoring}
+        check_run(target, self.scoring or self.scores, self.alphabet, self.max_length, nwa_kind, nwa_stride)
         self._random_state: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
@@ -166,6 +177,13 @@ class NWADataModule(LightningDataModule):
     def max_length(self) -> int:
         """Bases of the longest sequence that models are built for."""
         return self.reads.longest
+
+    @property
+    def target_scale(self) -> float | None:
+        """For the target score: ``max_length`` times the mean score of a letter beside itself. None for others."""
+        if self.target != "score":
+            return None
+        return self.max_length * letter_score(self.scoring or self.scores, self.sequences)
 
     @property
     def sequences(self) -> Sequences:
@@ -191,7 +209,6 @@ class NWADataModule(LightningDataModule):
             batch_size=self.batch_size,
             pairs=self.pairs,
             nwa_batch_size=self.nwa_batch_size,
-            scores=self.scores,
             kind=self.nwa_kind,
             seed=self.seed,
             augment=self.augment,
@@ -201,8 +218,10 @@ class NWADataModule(LightningDataModule):
             max_length=self._width,
             max_padding=self.max_padding,
             stride=self.nwa_stride,
+            **self.labels,
         )
-        return self._loader(dataset, self.steps_per_epoch, first=self._next_step, num_workers=self.num_workers)
+        options: dict[str, Any] = {"first": self._next_step, "num_workers": self.num_workers}
+        return batch_loader(dataset, self.steps_per_epoch, self.trainer, **options)
 
     def _next_step(self, after_epochs: int) -> int:
         """Number of the next training step; a resumed run restores its random numbers here, just before the step."""
@@ -221,7 +240,7 @@ class NWADataModule(LightningDataModule):
             "random": random_state(),
             "trained_on": {
                 **self.reads.description,
-                "batches": self._batch_arguments(),
+                "batches": batch_arguments(vars(self)),
                 "model": None if model is None else f"{model.__module__}.{model.__qualname__}",
                 "versions": package_versions(),
             },
@@ -242,16 +261,9 @@ class NWADataModule(LightningDataModule):
             rank_zero_warn("The checkpoint does not say what data it was trained on, so they cannot be compared.")
             return
         stage = TrainerFn.FITTING if self.trainer is None else self.trainer.state.fn or TrainerFn.FITTING
-        if stage == TrainerFn.FITTING:
-            check_arguments(known["batches"], self._batch_arguments(), MATRIX_ARGUMENTS)
+        if stage != TrainerFn.PREDICTING:
+            check_batches(known["batches"], batch_arguments(vars(self)), training=stage == TrainerFn.FITTING)
         self.reads = self.reads.adopt(known, stage.value)
-
-    def _batch_arguments(self) -> dict[str, Any]:
-        """Arguments of the training batches, as plain values."""
-        named = ("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "nwa_stride", "fixed_width", "max_padding")
-        parts = {"augment": self.augment, "near": self.near}
-        recorded = {name: None if part is None else asdict(part) for name, part in parts.items()}
-        return {**{name: getattr(self, name) for name in named}, **self.scores._asdict(), **recorded}
 
     def val_dataloader(self) -> DataLoader[PairBatch]:
         """All pairs within groups of ``val_group``."""
@@ -264,26 +276,18 @@ class NWADataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[PairBatch]:
         """Every sequence of the file, duplicates included, in its order and without pairs."""
         dataset = SingleSequences(self.sequences, self.test_group, self._width)
-        return self._loader(dataset, -(-len(dataset) // self._world_size))
+        return batch_loader(dataset, -(-len(dataset) // self._world_size), self.trainer)
 
     def _fixed(self, sequences: Sequences, group: int) -> DataLoader[PairBatch]:
         dataset = FixedPairs(
-            sequences, group=group, all_pairs=self.all_pairs, max_length=self._width, processes=self._world_size
+            sequences,
+            group=group,
+            all_pairs=self.all_pairs,
+            max_length=self._width,
+            processes=self._world_size,
+            **self.labels,
         )
-        return self._loader(dataset, -(-len(dataset) // self._world_size))
-
-    def _loader(
-        self,
-        dataset: Dataset[PairBatch],
-        steps: int,
-        *,
-        first: Callable[[int], int] | None = None,
-        num_workers: int = 0,
-    ) -> DataLoader[PairBatch]:
-        same = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
-        rank = self.trainer.global_rank if self.trainer is not None else 0
-        sampler = StepSampler(steps, world_size=self._world_size, rank=rank, first=first)
-        return batch_loader(dataset, sampler, same=same, num_workers=num_workers)
+        return batch_loader(dataset, -(-len(dataset) // self._world_size), self.trainer)
 
     @property
     def _width(self) -> int | None:

@@ -6,12 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from nwa_lightning.alignment import Kind, Scores
+from nwa_lightning.alignment import PUBLISHED_SCORES, Kind, Scores
 from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import PairBatch, block_first_pairs, pair_batch
 from nwa_lightning.data.lengths import LengthWindows
 from nwa_lightning.data.near import Groups, NearPairs
+from nwa_lightning.data.scores import score_options
+from nwa_lightning.data.targets import TargetName
 from nwa_lightning.errors import InputError
+from nwa_lightning.scoring import Scoring
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 
@@ -27,7 +30,7 @@ class DrawnPairs(Dataset[PairBatch]):
         batch_size: U, sequences drawn without replacement for each batch.
         pairs: P, the most pairs of them, or None for all U (U - 1) / 2.
         nwa_batch_size: N, how many of the U feed the regulariser, with all their pairs.
-        scores: Scores of the Needleman-Wunsch matrices.
+        scores: Scores of the Needleman-Wunsch matrices and of the target score.
         seed: Seed of the draws.
         kind: Kind of the matrices, as in ``nw_matrices``.
         augment: Replaces a fraction of the sequences drawn by variants; None for unchanged sequences.
@@ -37,6 +40,8 @@ class DrawnPairs(Dataset[PairBatch]):
         max_length: Letters that tokens and matrices are padded for; None for the longest sequence of the batch.
         max_padding: How much of a batch may be padding; None for sequences of any length.
         stride: The matrices get every stride-th row and column.
+        target: Distance of each pair, as in ``pair_batch``.
+        scoring: Scores of letters and affine gaps, in place of ``scores``; None for those.
     """
 
     def __init__(
@@ -56,15 +61,17 @@ class DrawnPairs(Dataset[PairBatch]):
         max_length: int | None = None,
         max_padding: float | None = None,
         stride: int = 1,
+        target: TargetName = "edits",
+        scoring: Scoring | None = None,
     ) -> None:
         self.max_length = max_length
+        self.labels = {"target": target, **score_options(scores, scoring)}
         self.stride = stride
         self.windows = None if max_padding is None else LengthWindows(sequences.lengths, max_padding)
         self.sequences = sequences
         self.batch_size = min(batch_size, len(sequences))
         self.block = min(nwa_batch_size, self.batch_size)
         self.pairs = pairs
-        self.scores = scores
         self.kind = kind
         self.seed = seed
         self.augment = augment
@@ -90,7 +97,7 @@ class DrawnPairs(Dataset[PairBatch]):
         if self.near is not None:
             training = self.sequences, self.groups, self.alphabet
             sequences = self.near.join(sequences, rows, self.originals, *training, generator)
-        options = {**self.scores._asdict(), "kind": self.kind, "max_length": self.max_length}
+        options = {**self.labels, "kind": self.kind, "max_length": self.max_length}
         return pair_batch(sequences, pairs, nwa_batch_size=self.block, stride=self.stride, **options)
 
     def _pairs(self, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -105,12 +112,22 @@ class DrawnPairs(Dataset[PairBatch]):
         return pairs[kept]
 
 
-def check_sizes(batch_size: int, pairs: int | None, nwa_batch_size: int, near: NearPairs | None = None) -> None:
-    """Check the sizes of training batches; the arguments are those of ``NWADataModule``.
+def check_sizes(batch_size: int, pairs: int | None, nwa_batch_size: int, near: NearPairs | None, **groups: int) -> None:
+    """Check the sizes of batches; the arguments are those of ``NWADataModule``.
+
+    Args:
+        batch_size: As there.
+        pairs: As there.
+        nwa_batch_size: As there.
+        near: As there.
+        **groups: Sequences of other groups, by the names of their arguments.
 
     Raises:
         InputError: If there are too few sequences or pairs.
     """
+    for name, value in {"batch_size": batch_size, **groups}.items():
+        if value < 2:
+            raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
     if nwa_batch_size == 1:
         raise InputError("nwa_batch_size: expected 0 for no NWA term or at least 2, so that there is a pair, found 1")
     block = min(nwa_batch_size, batch_size)
@@ -144,6 +161,9 @@ class FixedPairs(Dataset[PairBatch]):
         all_pairs: Also the pairs across groups, each in one batch with both groups.
         max_length: As in ``DrawnPairs``.
         processes: Number of processes that share the batches.
+        target: As in ``DrawnPairs``.
+        scores: Scores of the target score.
+        scoring: As in ``DrawnPairs``.
     """
 
     #: Batches to keep in memory once they are made: enough for a usual validation set, little for a large one.
@@ -157,7 +177,11 @@ class FixedPairs(Dataset[PairBatch]):
         all_pairs: bool,
         max_length: int | None = None,
         processes: int = 1,
+        target: TargetName = "edits",
+        scores: Scores = PUBLISHED_SCORES,
+        scoring: Scoring | None = None,
     ) -> None:
+        self.labels = {"target": target, **score_options(scores, scoring)}
         self.sequences = sequences
         self.max_length = max_length
         self.kept: dict[int, PairBatch] = {}
@@ -190,7 +214,8 @@ class FixedPairs(Dataset[PairBatch]):
         return batch
 
     def _batch(self, rows: NDArray[np.int64], pairs: NDArray[np.int64]) -> PairBatch:
-        return pair_batch(self.sequences.take(rows), pairs, nwa_batch_size=0, max_length=self.max_length)
+        sequences = self.sequences.take(rows)
+        return pair_batch(sequences, pairs, nwa_batch_size=0, max_length=self.max_length, **self.labels)
 
 
 def _pairs_of(one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -51,19 +52,29 @@ class BatchLoader(DataLoader[PairBatch]):
         """Nothing."""
 
 
-def batch_loader(dataset: Dataset[PairBatch], sampler: StepSampler, *, same: bool, num_workers: int) -> BatchLoader:
-    """A loader of the batches whose numbers a sampler yields.
+def batch_loader(
+    dataset: Dataset[PairBatch],
+    steps: int,
+    trainer: Trainer | None = None,
+    *,
+    first: Callable[[int], int] | None = None,
+    num_workers: int = 0,
+) -> BatchLoader:
+    """A loader of the batches of this process.
 
     Args:
         dataset: The batches.
-        sampler: Their numbers.
-        same: Whether every epoch has the same first batches, for an overfitting run.
-        num_workers: Processes that prepare them.
+        steps: Steps of an epoch, the same in every process.
+        trainer: Knows the processes, and whether every epoch has the same first batches, for an overfitting run.
+        first: As in ``StepSampler``.
+        num_workers: Processes that prepare the batches.
     """
+    processes, rank = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+    sampler = StepSampler(steps, world_size=processes, rank=rank, first=first)
     # Without its own generator, a loader draws from the global one, which training uses, at every start.
     options = {"num_workers": num_workers, "persistent_workers": num_workers > 0, "generator": torch.Generator()}
-    if same:
+    if trainer is not None and trainer.overfit_batches > 0:  # type: ignore[attr-defined]
         # Lightning needs a sequential sampler for an overfitting run, so that its batches stay the same.
-        first = Subset(dataset, range(len(sampler) * sampler.num_replicas))
-        return BatchLoader(first, batch_size=None, sampler=SequentialSampler(first), **options)  # type: ignore[arg-type]
+        same = Subset(dataset, range(len(sampler) * sampler.num_replicas))
+        return BatchLoader(same, batch_size=None, sampler=SequentialSampler(same), **options)  # type: ignore[arg-type]
     return BatchLoader(dataset, batch_size=None, sampler=sampler, **options)  # type: ignore[arg-type]

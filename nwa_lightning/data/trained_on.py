@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -28,8 +29,48 @@ DATA_ARGUMENTS: Final = (
     "split_identity",
 )
 
-#: Arguments that must also stay the same when a run resumes: others would change what the term teaches.
-MATRIX_ARGUMENTS: Final = ("match", "mismatch", "gap", "nwa_kind")
+#: Scores of alignments.
+_SCORES: Final = ("match", "mismatch", "gap", "substitution", "gap_extend")
+
+#: Arguments that must also stay the same when a run resumes: others would change what the model or the term learns.
+MATRIX_ARGUMENTS: Final = ("target", *_SCORES, "nwa_kind")
+
+#: Arguments of the training batches that are plain values themselves.
+_BATCHES: Final = (
+    *("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "nwa_stride", "fixed_width", "max_padding"),
+    *("target", "substitution", "gap_extend"),
+)
+
+#: What the arguments are in checkpoints from before there were such arguments.
+_BEFORE: Final = {"target": "edits", "substitution": None, "gap_extend": None}
+
+
+def batch_arguments(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the training batches, as plain values, from the attributes of a data module."""
+    parts = {name: attributes[name] for name in ("augment", "near")}
+    recorded = {name: None if part is None else asdict(part) for name, part in parts.items()}
+    return {**{name: attributes[name] for name in _BATCHES}, **attributes["scores"]._asdict(), **recorded}
+
+
+def target_arguments(batches: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded arguments of the training batches that decide what a model predicts, so also what a test measures."""
+    names = ("target", *(_SCORES if batches.get("target") == "score" else ()))
+    return {name: batches[name] for name in names if name in batches}
+
+
+def check_batches(known: Mapping[str, Any], found: Mapping[str, Any], *, training: bool) -> None:
+    """Compare the target and the scores with those of the training run.
+
+    Args:
+        known: The arguments of the batches in the checkpoint.
+        found: The current ones.
+        training: Whether a run resumes; otherwise, scores count only for the target score.
+
+    Raises:
+        InputError: At the first that differs; the message has both values.
+    """
+    known = {**_BEFORE, **known}
+    check_arguments(known, found, MATRIX_ARGUMENTS if training else tuple(target_arguments(known)))
 
 
 def package_versions() -> dict[str, str]:
@@ -42,6 +83,14 @@ def absolute(source: str) -> str:
     if source.partition(":")[0] in (*BUILT_IN, *SIMULATED):
         return source
     return str(Path(source).resolve())
+
+
+def absolute_table(substitution: str | None) -> str | None:
+    """The same for a substitution matrix: a published name in upper case, or an absolute path."""
+    if substitution is None:
+        return None
+    path = Path(substitution)
+    return str(path.resolve()) if path.is_file() else substitution.upper()
 
 
 def check_arguments(known: Mapping[str, Any], found: Mapping[str, Any], names: tuple[str, ...]) -> None:

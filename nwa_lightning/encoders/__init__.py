@@ -14,6 +14,7 @@ from nwa_lightning.encoders.pooled import PooledCNN
 from nwa_lightning.encoders.recurrent import GRUEncoder
 from nwa_lightning.encoders.residual import ResidualCNN
 from nwa_lightning.encoders.sense import SENSE
+from nwa_lightning.encoders.strands import StrandInvariant
 
 __all__ = [
     "CNNED",
@@ -32,4 +33,5 @@ __all__ = [
     "NeuroSEEDTransformer",
     "PooledCNN",
     "ResidualCNN",
+    "StrandInvariant",
 ]

@@ -20,9 +20,14 @@ class Encoder(Part):
         embedding_dim: m, the dimension of the embeddings.
         vocabulary: Number of token values, padding and ``<sos>`` included.
 
+    Attributes:
+        any_length: Whether a trained encoder embeds reads of more than ``max_length`` bases too.
+
     Raises:
         InputError: If a number is too small.
     """
+
+    any_length: bool = False
 
     def __init__(self, max_length: int, embedding_dim: int, vocabulary: int) -> None:
         super().__init__()
@@ -36,7 +41,7 @@ class Encoder(Part):
         """Embed sequences.
 
         Args:
-            tokens: ``(U, L)`` with L at most ``max_length + 1``: ``<sos>``, codes, then padding.
+            tokens: ``(U, L)`` with L at most ``max_length + 1``, unless ``any_length``: ``<sos>``, codes, then padding.
 
         Returns:
             ``(U, m)`` embeddings; an embedding must not depend on the amount of padding after the sequence.

@@ -33,6 +33,8 @@ class EINN(Encoder):
         InputError: If a number is too small.
     """
 
+    any_length = True
+
     def __init__(
         self,
         max_length: int,

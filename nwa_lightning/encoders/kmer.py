@@ -30,6 +30,8 @@ class KmerEncoder(Encoder):
         InputError: If k is too small or too large.
     """
 
+    any_length = True
+
     def __init__(
         self, max_length: int, embedding_dim: int | None = 128, vocabulary: int = DNA.size, k: int = 4
     ) -> None:

@@ -43,6 +43,8 @@ class LandmarkEncoder(Encoder):
         dim = _size("embedding_dim", embedding_dim, encoder, 128)
         super().__init__(longest, dim, getattr(encoder, "vocabulary", vocabulary))
         self.encoder = encoder
+        # Landmarks alone say little of a read that is longer than all of them.
+        self.any_length = getattr(encoder, "any_length", False)
         self.landmarks = Landmarks(count, longest)
         self.readout = nn.Linear(count, dim)
         self.hidden = None

@@ -1,4 +1,4 @@
-"""A residual convolutional encoder for reads of any length: its features are averaged over parts of each read."""
+"""A residual convolutional encoder for reads of any length: its features are averaged over each read and parts of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool2d, gelu, pad
 
 from nwa_lightning.encoders.base import Encoder, OneHot
 from nwa_lightning.encoders.checks import at_least, at_least_one, odd
+from nwa_lightning.encoders.pooling import AttentionPooling, bin_weights
 from nwa_lightning.encoders.residual import convolution
 from nwa_lightning.errors import InputError
 from nwa_lightning.sequences.alphabet import DNA, PADDING
@@ -39,10 +40,13 @@ class PooledCNN(Encoder):
         stages: Number of stages; the positions are halved between two stages.
         blocks: Residual blocks per stage, of two convolutions with kernels of 3.
         bins: Numbers of bins; the features of all of them are the input of the last layer.
+        queries: Number of learnt queries, each of which adds a mean whose weights are attention (``AttentionPooling``).
 
     Raises:
         InputError: If a number does not fit.
     """
+
+    any_length = True
 
     def __init__(
         self,
@@ -55,10 +59,12 @@ class PooledCNN(Encoder):
         stages: int = 2,
         blocks: int = 1,
         bins: Sequence[int] = (1, 4, 16),
+        queries: int = 0,
     ) -> None:
         super().__init__(max_length, embedding_dim, vocabulary)
         at_least(2, channels=channels)  # one channel, normalized by itself, is constant
         at_least_one(stem_stride=stem_stride, stages=stages, blocks=blocks)
+        at_least(0, queries=queries)
         odd(stem_kernel=stem_kernel)
         if not isinstance(bins, (list, tuple)) or not bins:
             raise InputError(f"bins: expected a list of numbers of bins, found {bins!r}; give one such as [1, 4, 16]")
@@ -69,7 +75,8 @@ class PooledCNN(Encoder):
         self.one_hot = OneHot(vocabulary)
         self.stem = _Convolution(self.one_hot.letters, channels, stem_kernel, stem_stride)
         self.stages = nn.ModuleList(nn.ModuleList(_Residual(channels) for _ in range(blocks)) for _ in range(stages))
-        self.readout = nn.Linear(channels * sum(self.bins), embedding_dim)
+        self.attention = AttentionPooling(channels, queries) if queries else None
+        self.readout = nn.Linear(channels * (sum(self.bins) + queries), embedding_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(U, m)`` embeddings of ``(U, L)`` tokens, with any L; see ``Encoder``."""
@@ -87,35 +94,13 @@ class PooledCNN(Encoder):
                 features, inside = _halved(features, inside)
             for block in blocks:  # type: ignore[attr-defined]
                 features = block(features, inside)
-        weights = bin_weights(lengths, self.bins, features.shape[3], stride).to(features.dtype)
-        embeddings: Tensor = self.readout((features.squeeze(2) @ weights.mT).flatten(1))
+        features = features.squeeze(2)
+        weights = bin_weights(lengths, self.bins, features.shape[2], stride).to(features.dtype)
+        pooled = features @ weights.mT
+        if self.attention is not None:
+            pooled = torch.cat([pooled, self.attention(features.mT, lengths, stride).mT], dim=2)
+        embeddings: Tensor = self.readout(pooled.flatten(1))
         return embeddings
-
-
-def bin_weights(lengths: Tensor, bins: Sequence[int], positions: int, stride: int) -> Tensor:
-    """Weights of the positions of a read in the means over its bins.
-
-    Bin b of B of a read with n bases reaches from b n / B to (b + 1) n / B, and position p stands for the bases from p s to
-    (p + 1) s. The weight is the length that the two have in common, divided by the length of the bin.
-
-    Args:
-        lengths: ``(U,)`` bases per read, n.
-        bins: Numbers of bins, B.
-        positions: P, number of positions; the bases after the last one have no weight.
-        stride: s, bases per position.
-
-    Returns:
-        ``(U, sum of bins, P)`` float32; the weights of a bin sum to 1, and to 0 for a read without a base.
-    """
-    edges = stride * torch.arange(positions + 1, device=lengths.device)
-    weights = []
-    for count in bins:
-        # Multiplied by the number of bins, all edges are whole numbers, so the weights are exact for any length.
-        cuts = lengths[:, None, None] * torch.arange(count + 1, device=lengths.device)[:, None]
-        first = torch.maximum(cuts[:, :-1], count * edges[:-1])
-        last = torch.minimum(cuts[:, 1:], count * edges[1:])
-        weights.append((last - first).clamp(min=0))
-    return torch.cat(weights, dim=1).float() / lengths.clamp(min=1)[:, None, None]
 
 
 class _Convolution(nn.Module):

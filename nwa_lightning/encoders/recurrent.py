@@ -26,6 +26,8 @@ class GRUEncoder(Encoder):
         InputError: If a number does not fit.
     """
 
+    any_length = True
+
     def __init__(
         self,
         max_length: int,

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nwa_lightning.landmarks.memory import WORTH, Memory, digests
 from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.sequences.alphabet import PADDING
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
+#: Distances that the kernel found before. All landmarks of a process share it: the keys tell their reads apart, so nothing has
+#: to be forgotten when landmarks are drawn anew, copied or changed in place.
+_MEMORY: Final = Memory()
+
 
 def landmark_distances(tokens: Tensor, landmarks: Tensor, lengths: Tensor) -> Tensor:
     """Edit distances of U sequences to K landmarks.
 
-    The CPU uses the compiled kernel. Other devices and programs of ``torch.export`` use ``tensor_distances``: a GPU then need
-    not be waited for, and a program needs no kernel.
+    The CPU uses the compiled kernel, and remembers the distances of long reads (``Memory``). Other devices and programs of
+    ``torch.export`` use ``tensor_distances``: a GPU then need not be waited for, and a program needs no kernel.
 
     Args:
         tokens: ``(U, L)``: ``<sos>``, codes, then padding.
@@ -61,10 +68,19 @@ def distance_table(rows: Sequences, columns: Sequences, *, threads: int = 1) -> 
 @torch.library.custom_op("nwa_lightning::landmark_distances", mutates_args=(), device_types="cpu")
 def _by_kernel(tokens: Tensor, landmarks: Tensor, lengths: Tensor) -> Tensor:
     """The kernel as a custom operator, which torch.compile does not trace."""
-    codes = tokens[:, 1:].to(torch.uint8).numpy()
+    codes = np.ascontiguousarray(tokens[:, 1:].to(torch.uint8).numpy())
     bases = np.count_nonzero(codes != PADDING, axis=1)
-    found = _table(_packed(landmarks.numpy(), lengths.numpy()), _packed(codes, bases), torch.get_num_threads())
-    return torch.from_numpy(found.T.astype(np.float32))
+    targets, sizes, threads = landmarks.numpy(), lengths.numpy(), torch.get_num_threads()
+
+    def compute(rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        chosen = _packed(codes, bases).take(rows)
+        return np.ascontiguousarray(_table(_packed(targets, sizes), chosen, threads).T)
+
+    if len(targets) * bases.max(initial=0) < WORTH:
+        found = compute(np.arange(len(codes)))
+    else:
+        found = _MEMORY.rows(digests(codes, bases, targets, sizes), len(targets), compute)
+    return torch.from_numpy(found.astype(np.float32))
 
 
 @_by_kernel.register_fake

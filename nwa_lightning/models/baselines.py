@@ -18,23 +18,23 @@ _PAIRS_AT_A_TIME: Final = 1024
 
 
 class ConstantBaseline:
-    """Predicts the mean edit distance of the training pairs for every pair."""
+    """Predicts the mean distance of the training pairs for every pair, whatever the target of the batches is."""
 
     def __init__(self) -> None:
         self.mean = torch.tensor(torch.nan)
 
     def fit(self, batches: Iterable[PairBatch]) -> ConstantBaseline:
         """Take the mean over the pairs of some batches."""
-        self.mean = _edits(batch.distance for batch in batches).mean().float()
+        self.mean = _true(batch.distance for batch in batches).mean().float()
         return self
 
     def __call__(self, batch: PairBatch) -> Tensor:
-        """``(P,)`` predicted edit distances, in edits."""
+        """``(P,)`` predicted distances, in the unit of the batches that were fitted."""
         return self.mean.expand(len(batch.pairs))
 
 
 class KmerBaseline:
-    """Predicts the edit distance from a distance of k-mer counts, by a least-squares line.
+    """Predicts the distance of a pair, whatever the target is, from that of k-mer counts, by a least-squares line.
 
     With ``distance="jensen-shannon"`` this is the feature frequency profile of Sims et al. (2009, doi
     10.1073/pnas.0813249106). A sequence shorter than k has no k-mers. Its cosine or Jensen-Shannon distance is the largest
@@ -66,16 +66,16 @@ class KmerBaseline:
     def fit(self, batches: Iterable[PairBatch]) -> KmerBaseline:
         """Fit the line to the pairs of some batches."""
         batches = list(batches)
-        edits = _edits(batch.distance for batch in batches)
+        true = _true(batch.distance for batch in batches)
         counted = torch.cat([self.distances(batch) for batch in batches]).double()
         spread = counted - counted.mean()
         # If all distances are equal, the line is flat.
-        slope = (spread * edits).sum() / spread.square().sum() if counted.min() < counted.max() else torch.zeros(())
-        self.slope, self.intercept = slope.float(), (edits.mean() - slope * counted.mean()).float()
+        slope = (spread * true).sum() / spread.square().sum() if counted.min() < counted.max() else torch.zeros(())
+        self.slope, self.intercept = slope.float(), (true.mean() - slope * counted.mean()).float()
         return self
 
     def __call__(self, batch: PairBatch) -> Tensor:
-        """``(P,)`` predicted edit distances, in edits."""
+        """``(P,)`` predicted distances, in the unit of the batches that were fitted."""
         return self.slope * self.distances(batch) + self.intercept
 
     def distances(self, batch: PairBatch) -> Tensor:
@@ -106,12 +106,12 @@ class KmerBaseline:
         return counts.scatter_add(1, index, inside.float())
 
 
-def _edits(distances: Iterable[Tensor]) -> Tensor:
-    """All edit distances of some batches, float64; at least one is required."""
-    edits = torch.cat([torch.empty(0, dtype=torch.float64), *distances])
-    if not len(edits):
+def _true(distances: Iterable[Tensor]) -> Tensor:
+    """All distances of some batches, float64; at least one is required."""
+    true = torch.cat([torch.empty(0, dtype=torch.float64), *distances])
+    if not len(true):
         raise InputError("fit: expected batches with at least one pair, found none; give more training sequences")
-    return edits
+    return true
 
 
 def _jensen_shannon(counts: Tensor, pairs: Tensor) -> Tensor:

@@ -6,8 +6,10 @@ import math
 from typing import Any, ClassVar, Final
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from nwa_lightning.data.targets import PLURALS, TargetName
 from nwa_lightning.errors import InputError
 from nwa_lightning.models.functional import (
     cosine_distance,
@@ -172,6 +174,27 @@ def as_distance(given: Any, name: str = "distance") -> EmbeddingDistance:
         InputError: If it is none of these, or the spec cannot be used.
     """
     return HyperbolicDistance() if given is None else as_part(given, EmbeddingDistance, name)
+
+
+def warn_of_unrelated(distance: EmbeddingDistance, true: Tensor, target: TargetName = "edits") -> None:
+    """Warn about a sphere that is too small for unrelated sequences.
+
+    Args:
+        distance: The distance of a model, before training.
+        true: ``(P,)`` distances of the first pairs.
+        target: What they are.
+    """
+    if not isinstance(distance, HyperbolicDistance) or not len(true):
+        return
+    some = true[:10_000].float()  # quantile takes at most 16 million values
+    low, middle, high = some.quantile(some.new_tensor([0.25, 0.5, 0.75]))
+    if distance.radius < 0.9 and high - low < 0.1 * middle:
+        form = ".2f" if target == "identity" else ".0f"
+        rank_zero_warn(
+            f"Half of the first {PLURALS[target]} are {low:{form}} to {high:{form}}, so the sequences look unrelated. "
+            f"With a radius of {distance.radius:.2f} the error may be larger than that of a constant prediction; set "
+            f"the radius to 0.98 (--model.distance.radius 0.98)."
+        )
 
 
 def suitable_power(dim: int) -> float:

@@ -7,13 +7,19 @@ from typing import Any, Final, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.data.datamodule import NWADataModule
+from nwa_lightning.data.targets import (
+    TargetName,
+    check_predicts_edits,
+    check_same_target,
+    full_scale,
+    whole_scale,
+)
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.build import as_encoder
 from nwa_lightning.encoders.checks import above_zero, at_least, at_least_one
@@ -21,8 +27,8 @@ from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
 from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.features import warn_of_foreign
-from nwa_lightning.models.distances import EmbeddingDistance, HyperbolicDistance, as_distance
-from nwa_lightning.models.losses import EditDistanceLoss, SquaredLoss
+from nwa_lightning.models.distances import EmbeddingDistance, as_distance, warn_of_unrelated
+from nwa_lightning.models.losses import EditDistanceLoss, SquaredLoss, check_loss
 from nwa_lightning.models.metrics import distance_metrics
 from nwa_lightning.nwa.build import DecoderKind
 from nwa_lightning.nwa.capture import captured_calls, eval_no_grad
@@ -48,14 +54,13 @@ PUBLISHED: Final[dict[str, Any]] = {
 
 
 class EditDistanceModel(NWAMixin, LightningModule):
-    """Embeds sequences so that the distance between two embeddings is their edit distance over the length.
+    """Embeds sequences so that the distance between two embeddings is their edit distance over the length, or another target.
 
     Any distance works with any loss. Published combinations: ``HyperbolicDistance`` and ``SquaredLoss`` (NeuroSEED),
     ``SquaredEuclideanDistance`` and ``ChiSquareLoss`` (DSEE) or ``PoissonLoss`` (Wei et al., 2023), ``EuclideanDistance`` and
-    ``TripletLoss`` (CNN-ED).
+    ``TripletLoss`` (CNN-ED). ``ChiSquareLoss`` and ``PoissonLoss`` need the target edits.
 
-    Logged: ``train/loss``, ``train/encoder_loss``, ``train/nwa_loss``; and ``rmse``, ``rmse_homologous``, ``r2``,
-    ``spearman`` under ``val/`` and ``test/``.
+    Logged: ``train/loss``, ``train/encoder_loss``, ``train/nwa_loss``; under ``val/`` and ``test/``, see ``distance_metrics``.
 
     Args:
         encoder: Maps tokens to embeddings. A checkpoint holds its ``spec`` instead, from which it is rebuilt.
@@ -84,10 +89,13 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_stride: s: with the head positions, maps have every s-th row and column of the matrix.
         length_bands: Lengths of pairs where a band ends and the next begins, such as [300, 600]; the error of each band is
             measured too. null measures none.
+        target: Distance that is learnt: edits, identity (1 minus it) or score; that of the data.
+        target_scale: What a vector distance of 1 stands for, in the unit of the target; null for the longest length, or 1 for
+            identity. The target score needs that of its ``NWADataModule``.
 
     Raises:
-        InputError: If a number is out of its range, there is no such distance, loss, schedule or optimizer, the encoder
-            cannot be rebuilt, or the part of the model does not return such features.
+        InputError: If a number is out of its range, there is no such distance, loss, target, schedule or optimizer, the loss
+            needs edits, the encoder cannot be rebuilt, or the part of the model does not return such features.
     """
 
     def __init__(
@@ -111,6 +119,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         nwa_head: DecoderKind = "decoder",
         nwa_stride: int = 1,
         length_bands: list[int] | None = None,
+        target: TargetName = "edits",
+        target_scale: float | None = None,
     ) -> None:
         for name, value, known in (
             ("schedule", schedule, get_args(ScheduleName)),
@@ -127,6 +137,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         encoder = as_encoder(encoder)
         distance = as_distance(distance)
         loss = SquaredLoss() if loss is None else as_part(loss, EditDistanceLoss, "loss")
+        scale = full_scale(target, target_scale, encoder.max_length)
+        check_loss(loss, target)
         super().__init__(
             nwa_embedding_dim=encoder.embedding_dim if nwa_features is None else nwa_channels,
             nwa_max_length=encoder.max_length,
@@ -150,6 +162,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.distance = distance
         self.loss = loss
         self.length = encoder.max_length
+        self.target = target
+        self.target_scale = scale
         self.lr = lr
         self.nwa_lr = nwa_lr
         self.schedule = schedule
@@ -157,8 +171,8 @@ class EditDistanceModel(NWAMixin, LightningModule):
         self.optimizer = optimizer
         if nwa_features is not None:
             self._check_features(nwa_features)
-        self.val_metrics = distance_metrics(homologous, length_bands or ()).clone(prefix="val/")
-        self.test_metrics = distance_metrics(homologous, length_bands or ()).clone(prefix="test/")
+        self.val_metrics = distance_metrics(homologous, length_bands or (), target).clone(prefix="val/")
+        self.test_metrics = distance_metrics(homologous, length_bands or (), target).clone(prefix="test/")
 
     def _check_features(self, name: str) -> None:
         """Try the named part on two empty sequences, before training starts."""
@@ -181,7 +195,16 @@ class EditDistanceModel(NWAMixin, LightningModule):
         return self.encode(tokens)
 
     def predicted_edits(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
-        """Predicted edit distances, in edits.
+        """Predicted edit distances, in edits; see ``predicted_distances``.
+
+        Raises:
+            InputError: If the target is another.
+        """
+        check_predicts_edits(self)
+        return self.predicted_distances(embeddings, pairs)
+
+    def predicted_distances(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
+        """Predicted distances, in the unit of the target.
 
         Args:
             embeddings: ``(U, m)``.
@@ -190,30 +213,29 @@ class EditDistanceModel(NWAMixin, LightningModule):
         Returns:
             ``(P,)``.
         """
-        return self.length * self._distance(embeddings, pairs)
+        return self.target_scale * self._distance(embeddings, pairs)
 
     def _distance(self, embeddings: Tensor, pairs: Tensor) -> Tensor:
         # index_select and not indexing: its gradient adds up in a fixed order, so a run can be repeated bit for bit.
         distance: Tensor = self.distance(*(embeddings.index_select(0, side) for side in pairs.unbind(1)))
         return distance
 
+    def setup(self, stage: str) -> None:
+        """Before training and tests, make sure that the data have the target of the model."""
+        super().setup(stage)
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage != "predict" and isinstance(data, NWADataModule):
+            check_same_target(self.target, data.target)
+
     def on_train_batch_start(self, batch: PairBatch, batch_idx: int) -> None:
         """Before the first step, warn about a sphere that is too small for unrelated sequences."""
-        if batch_idx or self.global_step or not isinstance(self.distance, HyperbolicDistance) or not len(batch.pairs):
-            return
-        some = batch.distance[:10_000].float()  # quantile takes at most 16 million values
-        low, middle, high = some.quantile(some.new_tensor([0.25, 0.5, 0.75]))
-        if self.distance.radius < 0.9 and high - low < 0.1 * middle:
-            rank_zero_warn(
-                f"Half of the first edit distances are {low:.0f} to {high:.0f}, so the sequences look unrelated. "
-                f"With a radius of {self.distance.radius:.2f} the error may be larger than that of a constant prediction; set "
-                f"the radius to 0.98 (--model.distance.radius 0.98)."
-            )
+        if not (batch_idx or self.global_step):
+            warn_of_unrelated(self.distance, batch.distance, self.target)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Encoder loss plus the weighted NWA term (eq. 6 of Lee & No, 2024)."""
         embeddings, mapped = self._encode_for_map(batch.tokens)
-        encoder_loss: Tensor = self.loss(self._distance(embeddings, batch.pairs), batch, self.length)
+        encoder_loss: Tensor = self.loss(self._distance(embeddings, batch.pairs), batch, self.target_scale)
         loss: Tensor = encoder_loss + self.nwa_loss(mapped, batch, encoder_loss)
         self._log_losses(encoder_loss.detach(), loss.detach(), len(batch.pairs))
         return loss
@@ -233,8 +255,9 @@ class EditDistanceModel(NWAMixin, LightningModule):
 
     def _evaluate(self, batch: PairBatch, stage: Literal["val", "test"]) -> None:
         metrics = self.val_metrics if stage == "val" else self.test_metrics
-        predicted = self.predicted_edits(self.encode(batch.tokens), batch.pairs)
-        metrics.update(preds=predicted, target=batch.distance.to(predicted.dtype), length=batch.longest)
+        predicted = self.predicted_distances(self.encode(batch.tokens), batch.pairs)
+        whole = whole_scale(self.target, batch.longest, self.target_scale / self.length)
+        metrics.update(preds=predicted, target=batch.distance.to(predicted.dtype), length=batch.longest, scale=whole)
         self.log_dict(metrics, prog_bar=stage == "val", batch_size=len(batch.pairs))
 
     def on_test_start(self) -> None:
@@ -263,11 +286,11 @@ class EditDistanceModel(NWAMixin, LightningModule):
 
 
 def predictor(model: EditDistanceModel | LandmarkMDS) -> Callable[[PairBatch], Tensor]:
-    """A function that predicts the edit distances of a batch's pairs by a model."""
+    """A function that predicts the distances of a batch's pairs by a model, in the unit of its target."""
+    distances = model.predicted_distances if isinstance(model, EditDistanceModel) else model.predicted_edits
 
     def predict(batch: PairBatch) -> Tensor:
         with torch.inference_mode():
-            edits: Tensor = model.predicted_edits(model(batch.tokens), batch.pairs)
-            return edits
+            return distances(model(batch.tokens), batch.pairs)
 
     return predict

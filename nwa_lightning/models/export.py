@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from nwa_lightning.data.targets import UNITS, TargetName, full_scale
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.encoders.landmarks import LandmarkEncoder
@@ -34,8 +35,9 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
     """Write the encoder of a checkpoint of ``nwa fit``, without the NWA head, and print what was written.
 
     ``encoder.safetensors`` holds the weights. ``config.json`` holds the class of the encoder and its arguments, the codes
-    of the letters, the learnt distance and, if the checkpoint says so, the training data. ``encoder.pt2`` is a program for
-    ``torch.export.load``, which maps ``(U, max_length + 1)`` int64 tokens, for any U, to ``(U, m)`` embeddings.
+    of the letters, the target with its unit, the learnt distance and, if the checkpoint says so, the training data.
+    ``encoder.pt2`` is a program for ``torch.export.load``, which maps ``(U, max_length + 1)`` int64 tokens, for any U, to
+    ``(U, m)`` embeddings.
 
     An encoder without an ``Encoder.spec`` cannot be built without its model. For such an encoder ``config.json`` holds the
     hyper-parameters of the model, and there is no ``encoder.pt2``.
@@ -81,8 +83,10 @@ def export_checkpoint(checkpoint: Path, folder: Path, *, version: str) -> None:
         encoder = _trained_encoder(spec, weights, checkpoint)
         config |= _description(encoder, spec, _letters(encoder.vocabulary, trained_on))
         if _is_edit_distance_model(hyper_parameters, state, checkpoint):
-            spec = hyper_parameters.get("distance")
-            config["distance"] = _describe_distance(spec, _below("distance", state), encoder, checkpoint)
+            spec, target = hyper_parameters.get("distance"), hyper_parameters.get("target", "edits")
+            config["target"] = {"name": target, "unit": UNITS[target]}
+            scale = full_scale(target, hyper_parameters.get("target_scale"), encoder.max_length)
+            config["distance"] = _describe_distance(spec, _below("distance", state), encoder, checkpoint, target, scale)
         try:
             files[PROGRAM] = _program(encoder)
         except Exception as error:  # tracing a user's forward may raise anything
@@ -217,12 +221,20 @@ def _codes_of(alphabets: list[Alphabet]) -> dict[str, int]:
     return {letter: code for each in alphabets for code, letter in enumerate(each.letters, FIRST_LETTER)}
 
 
-def _describe_distance(spec: Any, state: dict[str, Tensor], encoder: Encoder, source: Path) -> dict[str, Any]:
-    """Name, formula and learnt numbers of the distance."""
+def _describe_distance(
+    spec: Any,
+    state: dict[str, Tensor],
+    encoder: Encoder,
+    source: Path,
+    target: TargetName = "edits",
+    scale: float | None = None,
+) -> dict[str, Any]:
+    """Name, formula and learnt numbers of the distance; its length is the scale of the target."""
     distance = as_distance(spec, f"{source}: distance")
     _load(distance, state, source)
     name, numbers = type(distance).__name__, distance.numbers(encoder.embedding_dim)
-    return {"name": name, **numbers, "length": encoder.max_length, "predicted_edits": distance.formula}
+    predicted = "predicted_edits" if target == "edits" else f"predicted_{target}"
+    return {"name": name, **numbers, "length": scale or encoder.max_length, predicted: distance.formula}
 
 
 def _program(encoder: Encoder) -> bytes:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.data.datamodule import NWADataModule
+from nwa_lightning.data.targets import check_same_target
 from nwa_lightning.encoders.checks import at_least, at_least_one
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.errors import InputError
@@ -48,7 +49,7 @@ class LandmarkMDSModel(LightningModule):
         """Fit the encoder.
 
         Raises:
-            InputError: If the data is not an ``NWADataModule``, or has too few sequences.
+            InputError: If the data is not an ``NWADataModule``, has another target than edits, or too few sequences.
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, NWADataModule):
@@ -56,6 +57,8 @@ class LandmarkMDSModel(LightningModule):
                 f"LandmarkMDSModel: expected an NWADataModule, found {'none' if data is None else type(data).__name__}; pass "
                 f"datamodule=NWADataModule(...), or use LandmarkMDS(...).fit(sequences)"
             )
+        if stage != "predict":
+            check_same_target("edits", data.target)
         reads = data.sequences if stage == "predict" else data.split.train
         encoder = LandmarkMDS(data.max_length, self.embedding_dim, data.vocabulary, self.count, self.power)
         self.encoder = encoder.fit(reads, data.seed).to(self.device)

@@ -1,14 +1,17 @@
-"""Encoder losses: how far predicted distances are from the edit distances of a batch's pairs."""
+"""Encoder losses: how far predicted distances are from the true distances of a batch's pairs."""
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.targets import TargetName
+from nwa_lightning.errors import InputError
 from nwa_lightning.parts import Part
 
 #: Predicted distance, in edits, below which the logarithm is replaced by its tangent.
@@ -21,13 +24,16 @@ class EditDistanceLoss(Part):
     To write your own loss, subclass this class and define ``forward``.
     """
 
-    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+    #: Whether it needs whole numbers of edits, as a likelihood of counts does.
+    of_counts: ClassVar[bool] = False
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: float) -> Tensor:
         """The loss of a batch.
 
         Args:
-            predicted: ``(P,)`` vector distances of the pairs, in units of ``length`` edits.
-            batch: The batch, with ``(P,)`` edit distances of the pairs, in edits.
-            length: n, bases of the longest sequence.
+            predicted: ``(P,)`` vector distances of the pairs, in units of ``length``.
+            batch: The batch, with ``(P,)`` distances of the pairs, in the unit of the target.
+            length: n, bases of the longest sequence, or the scale of the target, in its unit.
 
         Returns:
             A scalar; 0 for no pairs.
@@ -38,7 +44,7 @@ class EditDistanceLoss(Part):
 class SquaredLoss(EditDistanceLoss):
     """Squared error as a fraction of the length: NeuroSEED. See ``edit_distance_loss``."""
 
-    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+    def forward(self, predicted: Tensor, batch: PairBatch, length: float) -> Tensor:
         """See ``EditDistanceLoss``."""
         return edit_distance_loss(predicted, batch.distance, length)
 
@@ -46,7 +52,7 @@ class SquaredLoss(EditDistanceLoss):
 class AbsoluteLoss(EditDistanceLoss):
     """Absolute error as a fraction of the length. See ``absolute_loss``."""
 
-    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+    def forward(self, predicted: Tensor, batch: PairBatch, length: float) -> Tensor:
         """See ``EditDistanceLoss``."""
         return absolute_loss(predicted, batch.distance, length)
 
@@ -54,7 +60,9 @@ class AbsoluteLoss(EditDistanceLoss):
 class ChiSquareLoss(EditDistanceLoss):
     """Chi-square regression of the edits: DSEE. See ``chi_square_loss``."""
 
-    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+    of_counts = True
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: float) -> Tensor:
         """See ``EditDistanceLoss``."""
         return chi_square_loss(length * predicted, batch.distance)
 
@@ -62,7 +70,9 @@ class ChiSquareLoss(EditDistanceLoss):
 class PoissonLoss(EditDistanceLoss):
     """Poisson regression of the edits: Wei et al., 2023. See ``poisson_loss``."""
 
-    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+    of_counts = True
+
+    def forward(self, predicted: Tensor, batch: PairBatch, length: float) -> Tensor:
         """See ``EditDistanceLoss``."""
         return poisson_loss(length * predicted, batch.distance)
 
@@ -70,18 +80,27 @@ class PoissonLoss(EditDistanceLoss):
 class TripletLoss(EditDistanceLoss):
     """Order of a sequence's partners plus the absolute error: CNN-ED. See ``triplet_loss``."""
 
-    def forward(self, predicted: Tensor, batch: PairBatch, length: int) -> Tensor:
+    def forward(self, predicted: Tensor, batch: PairBatch, length: float) -> Tensor:
         """See ``EditDistanceLoss``."""
         return triplet_loss(predicted, batch.distance, batch.pairs, length)
 
 
-def edit_distance_loss(predicted: Tensor, distance: Tensor, length: int) -> Tensor:
+def check_loss(loss: EditDistanceLoss, target: TargetName) -> None:
+    """Raise an ``InputError`` for a loss that does not fit the target."""
+    if loss.of_counts and target != "edits":
+        raise InputError(
+            f"loss: expected SquaredLoss, AbsoluteLoss or TripletLoss for the target {target}, found {type(loss).__name__}, "
+            f"which needs edits; use one of them"
+        )
+
+
+def edit_distance_loss(predicted: Tensor, distance: Tensor, length: float) -> Tensor:
     """Mean over pairs of the squared error, as a fraction of the length (eq. 2 of Lee & No, 2024, on ED/n).
 
     Args:
-        predicted: ``(P,)`` vector distances, in units of ``length`` edits.
-        distance: ``(P,)`` edit distances, in edits.
-        length: n, bases of the longest sequence.
+        predicted: ``(P,)`` vector distances, in units of ``length``.
+        distance: ``(P,)`` distances, in edits or the unit of another target.
+        length: n, bases of the longest sequence, or the scale of the target, in its unit.
 
     Returns:
         A scalar; 0 for no pairs.
@@ -91,13 +110,13 @@ def edit_distance_loss(predicted: Tensor, distance: Tensor, length: int) -> Tens
     return mse_loss(predicted, distance.to(predicted.dtype) / length)
 
 
-def absolute_loss(predicted: Tensor, distance: Tensor, length: int) -> Tensor:
+def absolute_loss(predicted: Tensor, distance: Tensor, length: float) -> Tensor:
     """Mean over pairs of the absolute error, as a fraction of the length.
 
     Args:
-        predicted: ``(P,)`` vector distances, in units of ``length`` edits.
-        distance: ``(P,)`` edit distances, in edits.
-        length: n, bases of the longest sequence.
+        predicted: ``(P,)`` vector distances, in units of ``length``.
+        distance: ``(P,)`` distances, in edits or the unit of another target.
+        length: n, bases of the longest sequence, or the scale of the target, in its unit.
 
     Returns:
         A scalar; 0 for no pairs.
@@ -178,13 +197,13 @@ def poisson_loss(predicted: Tensor, distance: Tensor) -> Tensor:
     return _mean(predicted - edits * _finite_log(predicted) + torch.lgamma(edits + 1))
 
 
-def triplet_loss(predicted: Tensor, distance: Tensor, pairs: Tensor, length: int) -> Tensor:
+def triplet_loss(predicted: Tensor, distance: Tensor, pairs: Tensor, length: float) -> Tensor:
     r"""Order of the partners of a sequence, plus the absolute error of every pair.
 
     .. math:: \mathrm{mean}_{(a, p, q)} \max\left(0,\; d(a, p) - d(a, q) + \frac{y(a, q) - y(a, p)}{n}\right)
               + \mathrm{mean}_{(a, p)} \left| d(a, p) - \frac{y(a, p)}{n} \right|
 
-    where p is nearer to the anchor a than q, by the edit distances y. Every sequence is an anchor. Its partners are taken
+    where p is nearer to the anchor a than q, by the distances y. Every sequence is an anchor. Its partners are taken
     in the order of ``pairs``, beginning with the pairs in which it comes first. Each partner makes a triplet with the next
     one, unless both are equally far. So k partners make up to k - 1 triplets, and P pairs of U sequences up to 2P - U.
 
@@ -192,10 +211,10 @@ def triplet_loss(predicted: Tensor, distance: Tensor, pairs: Tensor, length: int
     and weight the two parts by a table over epochs.
 
     Args:
-        predicted: ``(P,)`` d, vector distances, in units of ``length`` edits.
-        distance: ``(P,)`` y, edit distances, in edits.
+        predicted: ``(P,)`` d, vector distances, in units of ``length``.
+        distance: ``(P,)`` y, distances, in edits or the unit of another target.
         pairs: ``(P, 2)`` rows of the sequences.
-        length: n, bases of the longest sequence.
+        length: n, bases of the longest sequence, or the scale of the target, in its unit.
 
     Returns:
         A scalar; 0 for no pairs.
@@ -218,10 +237,10 @@ def triplet_loss(predicted: Tensor, distance: Tensor, pairs: Tensor, length: int
     ends = pairs.T.reshape(-1)
     order = ends.argsort(stable=True)
     pair = order % max(1, len(pairs))
-    anchor, edits, error = ends[order], distance[pair], (predicted - distance.to(predicted.dtype) / length)[pair]
-    counted = (anchor[1:] == anchor[:-1]) & (edits[1:] != edits[:-1])
+    anchor, true, error = ends[order], distance[pair], (predicted - distance.to(predicted.dtype) / length)[pair]
+    counted = (anchor[1:] == anchor[:-1]) & (true[1:] != true[:-1])
     # d(a, p) - d(a, q) + (y(a, q) - y(a, p)) / n is the error of the nearer partner minus that of the farther one.
-    nearer_first = torch.where(edits[:-1] < edits[1:], 1, -1)
+    nearer_first = torch.where(true[:-1] < true[1:], 1, -1)
     return _mean(torch.relu(nearer_first * (error[:-1] - error[1:])), counted) + approximation
 
 
@@ -235,7 +254,7 @@ def _check_pairs(predicted: Tensor, distance: Tensor) -> None:
         raise TypeError(f"Expected predicted distances of a floating-point type but got {predicted.dtype}.")
 
 
-def _check_length(length: int) -> None:
+def _check_length(length: float) -> None:
     if length <= 0:
         raise ValueError(f"Expected length to be positive but got {length}.")
 

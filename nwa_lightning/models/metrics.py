@@ -1,4 +1,4 @@
-"""Metrics of predicted against true edit distances, exact over batches and over processes."""
+"""Metrics of predicted against true distances, exact over batches and over processes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torchmetrics import Metric, MetricCollection, SpearmanCorrCoef
 from torchmetrics.utilities import dim_zero_cat
 
 from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.targets import TargetName, whole_scale
 from nwa_lightning.errors import InputError
 
 
@@ -31,6 +32,7 @@ class LengthRMSE(_ExactMetric):
     .. math:: \mathrm{RMSE\,(\%)} = 100 \sqrt{\frac1P \sum_p \left(\frac{\mathrm{ED}_p - d_p}{n_p}\right)^2}
 
     If all sequences have length n, this is eq. 3 of Lee & No (2024). They print a sum there, but their figures show a mean.
+    For distances in another unit, a scale takes the place of the length.
 
     Args:
         max_distance: K, to count only homologous pairs, those with ED <= K; by default all pairs count.
@@ -50,15 +52,16 @@ class LengthRMSE(_ExactMetric):
         self.add_state("squares", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, preds: Tensor, target: Tensor, length: Tensor) -> None:
+    def update(self, preds: Tensor, target: Tensor, length: Tensor, scale: Tensor | float | None = None) -> None:
         """Add pairs to the sums.
 
         Args:
-            preds: ``(P,)`` predicted edit distances, in edits.
-            target: ``(P,)`` edit distances, in edits, integers.
+            preds: ``(P,)`` predicted distances, in edits or the unit of another target.
+            target: ``(P,)`` distances, in the same unit.
             length: ``(P,)`` or a scalar: bases of the longer sequence of each pair.
+            scale: ``(P,)`` or a scalar: the distance that is 100 %; None for ``length`` edits.
         """
-        errors = ((preds - target) / length).double()
+        errors = ((preds - target) / (length if scale is None else scale)).double()
         counted = torch.ones_like(errors, dtype=torch.bool)
         if self.max_distance is not None:
             counted &= target <= self.max_distance
@@ -76,8 +79,20 @@ class LengthRMSE(_ExactMetric):
         return 100 * (self.squares / self.count).sqrt().float()
 
 
+class UnitRMSE(LengthRMSE):
+    """Root mean squared error of a distance in its own unit, not in percent."""
+
+    def update(self, preds: Tensor, target: Tensor, length: Tensor, scale: Tensor | float | None = None) -> None:
+        """See ``LengthRMSE``; the scale is unused."""
+        super().update(preds, target, length, scale=1.0)
+
+    def compute(self) -> Tensor:
+        """The error in the unit of the distance; NaN if no pair counted."""
+        return super().compute() / 100
+
+
 class Determination(_ExactMetric):
-    r"""Coefficient of determination of the edit distances, summed in float64.
+    r"""Coefficient of determination of the distances, summed in float64.
 
     .. math:: R^2 = 1 - \frac{\sum_p (y_p - d_p)^2}{\sum_p (y_p - \bar y)^2}
 
@@ -102,8 +117,8 @@ class Determination(_ExactMetric):
         """Add pairs to the sums.
 
         Args:
-            preds: ``(P,)`` predicted edit distances, in edits.
-            target: ``(P,)`` edit distances, in edits.
+            preds: ``(P,)`` predicted distances, in any unit.
+            target: ``(P,)`` distances, in the same unit.
         """
         target = target.double()
         self.count += target.numel()
@@ -112,7 +127,7 @@ class Determination(_ExactMetric):
         self.errors += (target - preds.double()).square().sum()
 
     def compute(self) -> Tensor:
-        """At most 1; 0 if all edit distances are equal and a prediction is not; NaN for fewer than two pairs."""
+        """At most 1; 0 if all distances are equal and a prediction is not; NaN for fewer than two pairs."""
         if self.count < 2:
             return torch.full_like(self.total, torch.nan).float()
         # In this order the spread of equal distances is exactly 0: sums of whole numbers are exact.
@@ -145,15 +160,19 @@ def _centred_ranks(values: Tensor) -> Tensor:
     return ranks - (len(values) + 1) / 2
 
 
-def distance_metrics(homologous: int = 40, length_bands: Sequence[int] = ()) -> MetricCollection:
+def distance_metrics(
+    homologous: int = 40, length_bands: Sequence[int] = (), target: TargetName = "edits"
+) -> MetricCollection:
     """The columns of every table: ``rmse``, ``rmse_homologous``, ``r2``, ``spearman``; and the error of each band of lengths.
 
-    Update it with keyword arguments ``preds``, ``target`` and ``length``, as ``LengthRMSE`` takes them.
+    Update it with keyword arguments ``preds``, ``target``, ``length`` and ``scale``, as ``LengthRMSE`` takes them. Targets other
+    than edits have no ``rmse_homologous``; the target score has ``rmse_score``, the error in units of the score.
 
     Args:
         homologous: K, the most edits between homologous sequences.
         length_bands: Lengths where a band ends and the next begins, ascending: (300, 600) adds ``rmse_below_300``,
             ``rmse_300_to_599`` and ``rmse_from_600``. The length of a pair is that of its longer sequence.
+        target: What is predicted.
 
     Raises:
         InputError: If they do not ascend, or one is below 1.
@@ -165,7 +184,8 @@ def distance_metrics(homologous: int = 40, length_bands: Sequence[int] = ()) -> 
     return MetricCollection(
         {
             "rmse": LengthRMSE(),
-            "rmse_homologous": LengthRMSE(homologous),
+            **({"rmse_homologous": LengthRMSE(homologous)} if target == "edits" else {}),
+            **({"rmse_score": UnitRMSE()} if target == "score" else {}),
             "r2": Determination(),
             "spearman": spearman,
             **_length_bands(length_bands),
@@ -192,22 +212,28 @@ def evaluate(
     batches: Iterable[PairBatch],
     homologous: int = 40,
     length_bands: Sequence[int] = (),
+    target: TargetName = "edits",
+    scale: float | None = None,
 ) -> dict[str, float]:
     """Measure any predictor, learnt or not, by the same metrics.
 
     Args:
-        predict: Maps a batch to ``(P,)`` predicted edit distances, in edits.
+        predict: Maps a batch to ``(P,)`` predicted distances, in the unit of the target.
         batches: Batches to predict.
         homologous: K, the most edits between homologous sequences.
         length_bands: As in ``distance_metrics``.
+        target: What is predicted; that of the batches.
+        scale: For the target score, the mean score of a letter beside itself: ``rmse`` is in percent of as many times the longer
+            length.
 
     Returns:
         The values of ``distance_metrics``; NaN where there is nothing to measure, such as no homologous pair.
     """
-    metrics = distance_metrics(homologous, length_bands)
+    metrics = distance_metrics(homologous, length_bands, target)
     nothing = torch.empty(0)
     metrics.update(preds=nothing, target=nothing, length=torch.tensor(1))  # avoids a warning if there are no batches
     for batch in batches:
         preds = predict(batch).detach().float().cpu()
-        metrics.update(preds=preds, target=batch.distance.float(), length=batch.longest)
+        hundred = whole_scale(target, batch.longest, scale)
+        metrics.update(preds=preds, target=batch.distance.float(), length=batch.longest, scale=hundred)
     return {name: float(value) for name, value in metrics.compute().items()}

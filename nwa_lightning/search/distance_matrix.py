@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwa_lightning._kernels import default_threads
+from nwa_lightning.data.targets import check_predicts_edits
 from nwa_lightning.errors import InputError
 from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.progress import track
@@ -123,11 +124,12 @@ class EmbeddedDistances(Distances):
         fraction: As in ``Distances``.
 
     Raises:
-        InputError: If a read is too long for the model.
+        InputError: If the model predicts something other than edits, or a read is too long for it.
     """
 
     def __init__(self, sequences: Sequences, embedder: ReadEmbedder, *, fraction: bool = False) -> None:
         super().__init__(sequences, fraction=fraction)
+        check_predicts_edits(embedder.model)
         self._embedder = embedder
         self._vectors = embedder.embed(sequences)
 

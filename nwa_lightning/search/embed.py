@@ -195,7 +195,7 @@ class _Parts(LightningDataModule):
             self.sources,
             self.parts,
             alphabet=self.alphabet,
-            max_length=None if self.given is None else self.given.max_length,
+            max_length=None if self.given is None or self.given.any_length else self.given.max_length,
             on_invalid=self.on_invalid,
             settings=self.settings.values(),
         )

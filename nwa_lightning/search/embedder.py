@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.data.datasets import SingleSequences
+from nwa_lightning.data.targets import check_predicts_edits
 from nwa_lightning.encoders.base import Encoder
 from nwa_lightning.encoders.landmark_mds import LandmarkMDS
 from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.models.checkpoint import read_checkpoint
 from nwa_lightning.models.distances import EmbeddingDistance
-from nwa_lightning.models.edit_distance import EditDistanceModel
 from nwa_lightning.models.pretrained import PRETRAINED, load_pretrained
 from nwa_lightning.parts import build_part, import_class
 from nwa_lightning.search.files import replaced
@@ -64,7 +64,8 @@ class ReadEmbedder:
         *,
         fixed_width: bool = False,
     ) -> None:
-        found = max_length or getattr(getattr(model, "encoder", model), "max_length", None)
+        encoder = model if isinstance(model, Encoder) else getattr(model, "encoder", model)
+        found = max_length or getattr(encoder, "max_length", None)
         if not isinstance(found, int):
             raise InputError(
                 f"max_length: expected a number, for {type(model).__name__} does not say for how many bases it was built, "
@@ -74,6 +75,7 @@ class ReadEmbedder:
         self.max_length = found
         self.alphabet = alphabet
         self.fixed_width = fixed_width
+        self.any_length = not fixed_width and bool(getattr(encoder, "any_length", False))
 
     @classmethod
     def from_checkpoint(cls, checkpoint: str | Path) -> Self:
@@ -136,13 +138,13 @@ class ReadEmbedder:
         return next((tensor.device for tensor in self.model.state_dict().values()), torch.device("cpu"))
 
     def check(self, sequences: Sequences, source: object = "reads") -> None:
-        """Make sure that no read is too long for the model.
+        """Make sure that no read is too long for the model; ``Encoder.any_length`` says which models embed any read.
 
         Raises:
             InputError: If one is.
         """
         longer = np.flatnonzero(sequences.lengths > self.max_length)
-        if len(longer):
+        if len(longer) and not self.any_length:
             name = sequences.labels[int(longer[0])].decode()
             raise InputError(
                 f"{source}: expected at most {self.max_length} bases, for which the model was built, found "
@@ -203,15 +205,13 @@ class ReadEmbedder:
         return int(self.embed(one).shape[1])
 
     def predicted_edits(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``(A, B)`` edit distances as the model predicts them, in edits, of ``(A, m)`` and ``(B, m)`` vectors.
-
-        Those of a model without a distance are Euclidean distances.
-        """
+        """``(A, B)`` edits that the model predicts of ``(A, m)`` and ``(B, m)`` vectors; without a distance, Euclidean ones."""
+        check_predicts_edits(self.model)
         one, two = torch.from_numpy(first), torch.from_numpy(second)
         with torch.inference_mode():
             if self.distance is not None:
-                length = self.model.length if isinstance(self.model, EditDistanceModel) else self.max_length
-                found = length * self.distance.cpu().all_pairs(one, two)
+                scale = getattr(self.model, "target_scale", self.max_length)
+                found = scale * self.distance.cpu().all_pairs(one, two)
             else:
                 power = self.model.power.item() if isinstance(self.model, LandmarkMDS) else 1
                 found = torch.cdist(one, two).pow(power)

@@ -14,9 +14,9 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.progress import counted
 from nwa_lightning.search.alignments import Alignment, align
 from nwa_lightning.search.hits import Hits
-from nwa_lightning.search.strands import complement_table
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
 from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.strands import complement_table
 
 Strand = Literal["+", "-"]
 

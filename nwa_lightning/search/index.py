@@ -17,7 +17,6 @@ from nwa_lightning.search.index_files import read_folder, write_folder
 from nwa_lightning.search.limits import Limit
 from nwa_lightning.search.reads import Reads, concatenated, distinct_reads
 from nwa_lightning.search.recall import Effort, Recall, efforts, measure, sample_size
-from nwa_lightning.search.strands import reverse_complement
 from nwa_lightning.search.vectors import (
     Kind,
     cells_of,
@@ -30,6 +29,7 @@ from nwa_lightning.search.vectors import (
 )
 from nwa_lightning.sequences.alphabet import DNA, Alphabet
 from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.strands import reverse_complement
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -27,9 +27,9 @@ from nwa_lightning.search.reads import Reads, concatenated
 from nwa_lightning.search.recall import Effort, Recall, efforts, sample_size
 from nwa_lightning.search.shard_jobs import DELETED, first_rows, read_deleted, read_table, work_folder, write_table
 from nwa_lightning.search.shards import Shard, Shards, open_shards, read_shard, write_shard
-from nwa_lightning.search.strands import reverse_complement
 from nwa_lightning.search.vectors import cells_of
 from nwa_lightning.sequences.collection import Sequences
+from nwa_lightning.sequences.strands import reverse_complement
 
 #: Queries that are searched at a time.
 _QUERIES: Final = 4096

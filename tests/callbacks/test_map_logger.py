@@ -69,7 +69,7 @@ def drawn(monkeypatch):
         return Figure(figsize=(1, 1))
 
     monkeypatch.setattr(map_logger, "attention_figure", record)
-    monkeypatch.setattr(map_logger, "prediction_figure", lambda predicted, distance: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(map_logger, "prediction_figure", lambda predicted, distance, target: Figure(figsize=(1, 1)))
     return calls
 
 

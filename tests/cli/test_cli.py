@@ -213,7 +213,8 @@ def test_a_model_in_the_current_folder_is_found(reads, here):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_example_config_runs_as_it_says(config, here):
+def test_every_example_config_runs_as_it_says(config, proteins, here):
+    (here / "proteins.fasta").write_text(proteins.read_text())  # that of protein.yaml
     command = re.search(r"# .*?nwa fit (.*)", config.read_text())[1]
     assert command.endswith(f"--config examples/configs/{config.name}")
     args = command.replace("examples/configs", str(config.parent)).split()

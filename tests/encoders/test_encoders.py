@@ -37,6 +37,7 @@ ENCODERS = [
     (ResidualCNN, {"stages": 3, "blocks": 2, "stem_stride": 3, "stem_kernel": 5, "channels": 12}),
     (PooledCNN, {}),
     (PooledCNN, {"stages": 3, "blocks": 2, "stem_stride": 3, "stem_kernel": 5, "channels": 12, "bins": [50, 2]}),
+    (PooledCNN, {"queries": 3, "channels": 12, "bins": [1]}),
     (CNNED, {}),
     (CNNED, {"pooling": "average", "layers": 2, "channels": 5, "kernel_size": 5}),
     (SENSE, {}),
@@ -128,6 +129,13 @@ def test_parameters_of_the_other_encoders(length, vocabulary):
     }
     for kind, count in expected.items():
         assert sum(parameter.numel() for parameter in kind(length, 24, vocabulary).parameters()) == count, kind
+
+
+def test_parameters_of_attention():
+    """Three queries of 64 numbers, keys of features and of 8 sines and cosines, and as many more inputs of the last layer."""
+    with_queries, without = PooledCNN(40, 24, queries=3), PooledCNN(40, 24)
+    sizes = [sum(parameter.numel() for parameter in encoder.parameters()) for encoder in (with_queries, without)]
+    assert sizes[0] - sizes[1] == 3 * 64 + 64 * 64 + 8 * 64 + 3 * 64 * 24
 
 
 def test_published_dimensions():
@@ -251,6 +259,8 @@ BAD_ARGUMENTS = [
     case(PooledCNN, "bins: expected a list of numbers of bins, found ()", bins=()),
     case(PooledCNN, "bins: expected at least 1, found 0", bins=[4, 0]),
     case(PooledCNN, "bins: expected a whole number, found 1.5", bins=[1.5]),
+    case(PooledCNN, "queries: expected at least 0, found -1; give a larger number", queries=-1),
+    case(PooledCNN, "queries: expected a whole number, found 1.5; give one of at least 0", queries=1.5),
     case(NeuroSEEDTransformer, "segment: expected at least 1, found 0", segment=0),
     case(NeuroSEEDTransformer, "heads: expected at least 1, found 0", heads=0),
     case(NeuroSEEDTransformer, "window: expected at least 1, found 0", window=0),

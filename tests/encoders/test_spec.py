@@ -60,7 +60,7 @@ class AsItIs(NeuroSEEDCNN):
         (NeuroSEEDTransformer, (40,), {"window": 2}),
         (ResidualCNN, (40,), {}),
         (PooledCNN, (40,), {}),
-        (PooledCNN, (40, 24), {"bins": [2, 3]}),
+        (PooledCNN, (40, 24), {"bins": [2, 3], "queries": 2}),
         (AsItIs, (40,), {"channels": 8}),
     ],
 )

@@ -7,8 +7,6 @@ from nwa_lightning.errors import InputError
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced, sha256
 from nwa_lightning.search.reads import Reads, concatenated, distinct_reads, name_and_size
-from nwa_lightning.search.strands import reverse_complement
-from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, RNA
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
@@ -68,30 +66,6 @@ def test_rows_are_taken():
     reads = Reads(Sequences.from_strings(["A", "C", "G"]), np.array([5, 6, 7]))
     some = reads.take(np.array([2, 0]))
     assert (some.sequences.to_strings(), some.sizes.tolist(), len(some)) == (["G", "A"], [7, 5], 2)
-
-
-@pytest.mark.parametrize(
-    ("alphabet", "one", "two"),
-    [
-        (DNA, ["AACGT", "", "T"], ["ACGTT", "", "A"]),
-        (RNA, ["AACGU"], ["ACGUU"]),
-        (ALPHABETS["iupac"], ["ACGTRYSWKMBDHVN"], ["NBDHVKMWSRYACGT"]),
-    ],
-)
-def test_the_other_strand(alphabet, one, two):
-    given_reads = Sequences.from_strings(one, alphabet)
-    found = reverse_complement(given_reads, alphabet)
-    assert found.to_strings(alphabet) == two
-    assert found.names == given_reads.names
-    assert reverse_complement(found, alphabet).to_strings(alphabet) == one
-
-
-def test_proteins_have_one_strand():
-    protein = ALPHABETS["protein"]
-    with pytest.raises(
-        InputError, match=r"both strands: expected DNA or RNA, found protein, which has no second strand"
-    ):
-        reverse_complement(Sequences.from_strings(["ACD"], protein), protein)
 
 
 def half_written(path, error):

@@ -1,0 +1,220 @@
+"""Whole 16S genes of 1,200 to 1,600 bases: errors and nearest genes of encoders, k-mers and landmark MDS, at equal seconds.
+
+The genes are from Greengenes (see ``greengenes.py``)::
+
+    python examples/study/greengenes.py --genes genes.fasta
+    python examples/study/whole_genes.py --data genes.fasta
+    python examples/study/whole_genes.py --table
+
+No test gene has 95 % identity or more with a training gene. A row is an encoder and its changes, as in ``landmarks.py``, with
+these too::
+
+    pooled      PooledCNN
+    asmac       AsMac and the cosine distance; asmac+m300 as published
+    kmer5       counts of 5-mers and the best of three distances, by validation
+
+Seconds are those of the clock with ``--threads`` threads (2), everything included, also the distances of the training genes to
+the landmarks, which are
+computed once. ``nearest`` is how often the true nearest training gene of a test gene is nearest by the vectors,
+and ``within10`` how often it is among the nearest ten. A finished cell is a line of the CSV file, so a study resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+import torch
+from finished import add_cell, find_cell, read_cells
+from landmarks import ENCODERS, build, machine, spread
+from lightning.pytorch import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nwa_lightning import LandmarkMDS, NWADataModule, Sequences
+from nwa_lightning.data.batch import PairBatch
+from nwa_lightning.data.datasets import SingleSequences
+from nwa_lightning.landmarks.features import Landmarks
+from nwa_lightning.levenshtein import take_flat
+from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline, KmerDistance
+from nwa_lightning.models.edit_distance import predictor
+from nwa_lightning.models.metrics import evaluate
+
+RESULTS: Final = Path(__file__).parents[1] / "results" / "whole_genes.csv"
+ENCODERS |= {
+    "pooled": ["--model.encoder=PooledCNN"],
+    "asmac": ["--model.encoder=AsMac", "--model.distance=CosineDistance"],
+}
+SPLIT: Final = "--data.split_by=cluster"
+#: Edits of near pairs, a tenth of the length.
+NEAR: Final = 150
+#: Test genes whose nearest training gene is looked for.
+QUERIES: Final = 1500
+METRICS: Final = ("val_rmse", "rmse", "rmse_homologous", "spearman", "nearest", "within10")
+COLUMNS: Final = ("data", "row", "budget", "seed", "threads", "steps", "seconds", *METRICS, "machine")
+ROWS: Final = ("constant", "kmer4", "kmer5", "kmer6", "mds", "asmac+m300", "alone+l128", "pooled", "pooled+l128")
+
+
+class Clock(Callback):
+    """Seconds per step, without the first steps; before them, the landmarks meet every training gene once."""
+
+    FIRST, LAST = 20, 80
+
+    def __init__(self, genes: Sequences) -> None:
+        self.genes = genes
+        self.seconds_before = self.seconds_per_step = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        start = time.perf_counter()
+        for module in pl_module.modules():
+            if isinstance(module, Landmarks):
+                for batch in batches_of(self.genes):
+                    module.distances(batch.tokens)
+        self.seconds_before = time.perf_counter() - start
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.FIRST:
+            self.start = time.perf_counter()
+        if trainer.global_step == self.LAST:
+            self.seconds_per_step = (time.perf_counter() - self.start) / (self.LAST - self.FIRST)
+
+
+def batches_of(genes: Sequences) -> Iterator[PairBatch]:
+    """All genes, 64 at a time."""
+    dataset = SingleSequences(genes, 64)
+    return (dataset[number] for number in range(len(dataset)))
+
+
+def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Train and test one cell."""
+    if row.startswith(("constant", "kmer", "mds")):
+        data = NWADataModule(str(options.data), split_by="cluster", seed=seed, nwa_batch_size=0)
+        start, steps = time.perf_counter(), 0
+        predict, embed = baseline(row, data, seed)
+    else:
+        first = build(row, options, seed, Clock.LAST, SPLIT)
+        clock = Clock(first.datamodule.split.train)
+        first.trainer.callbacks.append(clock)
+        first.trainer.fit(first.model, first.datamodule)
+        before = clock.seconds_before
+        steps = round((options.seconds - before) / clock.seconds_per_step)
+        last = build(row, options, seed, steps, SPLIT)
+        start = time.perf_counter() - before  # the landmarks still know these distances
+        last.trainer.fit(last.model, last.datamodule)
+        model, data = last.model.eval(), last.datamodule
+        predict, embed = predictor(model), model.encode
+    found: dict[str, Any] = {"steps": steps, "seconds": round(time.perf_counter() - start, 1)}
+    found["val_rmse"] = evaluate(predict, data.val_dataloader())["rmse"]
+    found |= evaluate(predict, data.test_dataloader(), NEAR)
+    if embed is not None:
+        found |= nearest(embed, data, options.cache / f"nearest-{options.data.stem}-{seed}.npy")
+    return {
+        name: round(found[name], 4) if isinstance(found.get(name), float) else found.get(name, "")
+        for name in COLUMNS[5:-1]
+    }
+
+
+def baseline(row: str, data: NWADataModule, seed: int) -> Any:
+    """A predictor that is fitted without training, and its vectors, whose Euclidean distance ranks genes."""
+    kind, *changes = row.split("+")
+    if kind == "mds":
+        count = next((int(change[1:]) for change in changes if change[0] == "l"), 512)
+        fitted = LandmarkMDS(data.max_length, vocabulary=data.vocabulary, count=count).fit(data.split.train, seed)
+        return predictor(fitted), fitted
+    training = data.train_dataloader().dataset
+    batches = [training[number] for number in range(20)]
+    if kind == "constant":
+        return ConstantBaseline().fit(batches), None
+    kmers = [KmerBaseline(data.vocabulary, int(kind[4:]), distance).fit(batches) for distance in get_args(KmerDistance)]
+    best = min(kmers, key=lambda fitted: evaluate(fitted, data.val_dataloader())["rmse"])
+    return best, partial(kmer_vectors, best)
+
+
+def kmer_vectors(fitted: KmerBaseline, tokens: Tensor) -> Tensor:
+    """Vectors whose Euclidean distance has the order of the distance of the counts."""
+    counts = fitted.counts(tokens)
+    if fitted.distance == "cosine":
+        return torch.nn.functional.normalize(counts)
+    # Of frequencies, the Hellinger distance is within a small factor of the Jensen-Shannon divergence.
+    return counts if fitted.distance == "euclidean" else (counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).sqrt()
+
+
+def nearest(embed: Any, data: NWADataModule, cache: Path) -> dict[str, float]:
+    """How often the true nearest training gene is found first, and among the first ten; any of equally near ones counts."""
+    train, test = data.split.train, data.reads.test.take(np.arange(min(QUERIES, len(data.reads.test))))
+    truth = true_nearest(test, train, cache)
+    with torch.inference_mode():
+        vectors, queries = (torch.cat([embed(batch.tokens) for batch in batches_of(genes)]) for genes in (train, test))
+        order = torch.cdist(queries, vectors).topk(10, largest=False).indices.numpy()
+    edits = truth[np.arange(len(test))[:, None], order]
+    right = edits == truth.min(axis=1)[:, None]
+    return {"nearest": 100 * float(right[:, 0].mean()), "within10": 100 * float(right.any(axis=1).mean())}
+
+
+def true_nearest(test: Sequences, train: Sequences, cache: Path) -> NDArray[np.int16]:
+    """``(Q, N)`` exact edits of test to training genes, in minutes; later cells read them from a file."""
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        both = Sequences.from_strings([*test.to_strings(), *train.to_strings()]).bases
+        letters = take_flat(both.flat, both.starts, both.lengths, threads=torch.get_num_threads())
+        rows = np.arange(len(both))
+        np.save(
+            cache, letters.block(rows[: len(test)], rows[len(test) :], threads=torch.get_num_threads()).astype(np.int16)
+        )
+    found: NDArray[np.int16] = np.load(cache)
+    return found
+
+
+def table(cells: list[dict[str, str]]) -> str:
+    """Markdown: mean and standard deviation over the seeds."""
+    names = {"rmse": "test RMSE %", "rmse_homologous": f"at ED <= {NEAR}", "spearman": "Spearman"}
+    shown = ("rmse", "rmse_homologous", "spearman", "nearest", "within10")
+    lines = ["| s | row | seeds | steps | " + " | ".join(names.get(name, f"{name} %") for name in shown) + " |"]
+    lines.append("| ---: | --- | ---: | ---: |" + " ---: |" * len(shown))
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for cell in cells:
+        groups.setdefault((cell["budget"], cell["row"]), []).append(cell)
+    for (budget, row), group in groups.items():
+        steps = sum(int(cell["steps"]) for cell in group) / len(group)
+        values = " | ".join(spread(group, name) for name in shown)
+        lines.append(f"| {budget} | {row} | {len(group)} | {steps:,.0f} | {values} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("genes.fasta"), help="see greengenes.py --genes")
+    parser.add_argument("--rows", nargs="+", default=ROWS)
+    parser.add_argument("--seconds", type=float, default=1200, help="seconds of training (default: 1200)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--cache", type=Path, default=Path("cache"), help="folder for the exact distances to training genes"
+    )
+    parser.add_argument("--table", action="store_true", help="print the table of the finished cells, and stop")
+    options = parser.parse_args()
+    if options.table:
+        print(table(read_cells(options.out)))
+        return
+    torch.set_num_threads(options.threads)
+    options.train_size = None
+    for seed in options.seeds:
+        for row in options.rows:
+            budget = "" if row.startswith(("constant", "kmer", "mds")) else f"{options.seconds:g}"
+            about = {"data": options.data.name, "row": row, "budget": budget, "seed": seed, "threads": options.threads}
+            if find_cell(read_cells(options.out), about):
+                continue
+            cell = about | run_cell(row, options, seed) | {"machine": machine()}
+            add_cell(options.out, COLUMNS, cell)
+            shown = " ".join(f"{name}={cell[name]}" for name in METRICS)
+            print(f"{row} seed {seed}: {shown} ({cell['steps']} steps in {cell['seconds']} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
