@@ -4,6 +4,7 @@ The genes are from Greengenes (see ``greengenes.py``)::
 
     python examples/study/greengenes.py --genes genes.fasta
     python examples/study/whole_genes.py --data genes.fasta
+    python examples/study/whole_genes.py --data tree:2000x3000 --split content    # simulated families of other lengths
     python examples/study/whole_genes.py --table
 
 No test gene has 95 % identity or more with a training gene. A row is an encoder and its changes, as in ``landmarks.py``, with
@@ -50,7 +51,6 @@ ENCODERS |= {
     "pooled": ["--model.encoder=PooledCNN"],
     "asmac": ["--model.encoder=AsMac", "--model.distance=CosineDistance"],
 }
-SPLIT: Final = "--data.split_by=cluster"
 #: Edits of near pairs, a tenth of the length.
 NEAR: Final = 150
 #: Test genes whose nearest training gene is looked for.
@@ -93,17 +93,21 @@ def batches_of(genes: Sequences) -> Iterator[PairBatch]:
 def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train and test one cell."""
     if row.startswith(("constant", "kmer", "mds")):
-        data = NWADataModule(str(options.data), split_by="cluster", seed=seed, nwa_batch_size=0)
+        data = NWADataModule(str(options.data), split_by=options.split, seed=seed, nwa_batch_size=0)
         start, steps = time.perf_counter(), 0
         predict, embed = baseline(row, data, seed)
     else:
-        first = build(row, options, seed, Clock.LAST, SPLIT)
+        first = build(row, options, seed, Clock.LAST, f"--data.split_by={options.split}")
         clock = Clock(first.datamodule.split.train)
         first.trainer.callbacks.append(clock)
         first.trainer.fit(first.model, first.datamodule)
         before = clock.seconds_before
         steps = round((options.seconds - before) / clock.seconds_per_step)
-        last = build(row, options, seed, steps, SPLIT)
+        if steps < 1:
+            raise SystemExit(
+                f"{row}: expected more seconds than the {before:.0f} that the landmarks take, found {options.seconds:g}"
+            )
+        last = build(row, options, seed, steps, f"--data.split_by={options.split}")
         start = time.perf_counter() - before  # the landmarks still know these distances
         last.trainer.fit(last.model, last.datamodule)
         model, data = last.model.eval(), last.datamodule
@@ -174,21 +178,22 @@ def table(cells: list[dict[str, str]]) -> str:
     """Markdown: mean and standard deviation over the seeds."""
     names = {"rmse": "test RMSE %", "rmse_homologous": f"at ED <= {NEAR}", "spearman": "Spearman"}
     shown = ("rmse", "rmse_homologous", "spearman", "nearest", "within10")
-    lines = ["| s | row | seeds | steps | " + " | ".join(names.get(name, f"{name} %") for name in shown) + " |"]
-    lines.append("| ---: | --- | ---: | ---: |" + " ---: |" * len(shown))
-    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    lines = ["| data | s | row | seeds | steps | " + " | ".join(names.get(name, f"{name} %") for name in shown) + " |"]
+    lines.append("| --- | ---: | --- | ---: | ---: |" + " ---: |" * len(shown))
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for cell in cells:
-        groups.setdefault((cell["budget"], cell["row"]), []).append(cell)
-    for (budget, row), group in groups.items():
+        groups.setdefault((cell["data"], cell["budget"], cell["row"]), []).append(cell)
+    for (data, budget, row), group in groups.items():
         steps = sum(int(cell["steps"]) for cell in group) / len(group)
         values = " | ".join(spread(group, name) for name in shown)
-        lines.append(f"| {budget} | {row} | {len(group)} | {steps:,.0f} | {values} |")
+        lines.append(f"| {data} | {budget} | {row} | {len(group)} | {steps:,.0f} | {values} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("genes.fasta"), help="see greengenes.py --genes")
+    parser.add_argument("--split", default="cluster", help="as --data.split_by; content for a simulated set")
     parser.add_argument("--rows", nargs="+", default=ROWS)
     parser.add_argument("--seconds", type=float, default=1200, help="seconds of training (default: 1200)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

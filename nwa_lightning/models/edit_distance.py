@@ -185,9 +185,11 @@ class EditDistanceModel(NWAMixin, LightningModule):
                     encoder(tokens)
             if len(calls) != 1:
                 raise TypeError(f"Expected {name} to return one tensor, once; name another part of the model.")
+            if len(calls[0].output) != len(tokens):  # such as both strands
+                raise TypeError(f"Expected {name} to return a row for each read; name another part of the model.")
             if self.nwa is not None:
                 self.nwa.head(self.nwa_embeddings(calls[0].output), torch.zeros(2), torch.tensor([[0, 1]]), 1)
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"nwa_features, nwa_channels: {error}") from None
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -190,3 +190,11 @@ def test_on_the_command_line(reads, tmp_path, monkeypatch):
     main(["export", "--ckpt_path=checkpoints/last.ckpt", "--to=out"])
     tokens = tokens_of("ACGTT", "AACGT")
     torch.testing.assert_close(load_encoder("out")(tokens), model.eval().encode(tokens))
+
+
+@pytest.mark.parametrize("make", [lambda: ResidualCNN(20), lambda: LandmarkEncoder(ResidualCNN(20), 5)])
+def test_its_parts_make_no_maps(make):
+    """They see both strands of every read, or landmarks that are not drawn yet."""
+    name = "encoder.encoder.features" if isinstance(make(), ResidualCNN) else "encoder.encoder.encoder.features"
+    with pytest.raises(InputError, match="nwa_features, nwa_channels: Expected"):
+        EditDistanceModel(StrandInvariant(make()), nwa_features=name)

@@ -1,0 +1,157 @@
+"""Simulated protein families: models of the alignment score under BLOSUM62, against k-mers, at equal seconds of one core.
+
+Run it with ``python examples/study/protein.py``, and with ``--table`` for the table. An ancestor has 80 to 250 residues drawn by
+their frequencies in proteins (Robinson and Robinson, 1991, doi 10.1073/pnas.88.20.8880). A member has 5 to 60 % of its residues
+drawn again: a becomes b with a probability in proportion to q_b exp(S_ab ln(2) / 2), q_b the frequency of b and S_ab the score of
+BLOSUM62, in half bits (Henikoff and Henikoff, 1992, doi 10.1073/pnas.89.22.10915). A twentieth as many are deleted, and as many
+inserted. All members of a family are in one set. Rows are those of ``landmarks.py``, and ``kmer2``: counts of pairs of residues
+and the best of three distances, by validation. Finished cells are lines of the CSV file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final, get_args
+
+import numpy as np
+import torch
+from finished import add_cell, find_cell, read_cells
+from landmarks import ENCODERS, Clock, build, machine, spread
+
+from nwa_lightning import NWADataModule, Scoring
+from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline, KmerDistance
+from nwa_lightning.models.edit_distance import predictor
+from nwa_lightning.models.metrics import evaluate
+from nwa_lightning.sequences.alphabet import PROTEIN
+
+RESULTS: Final = Path(__file__).parents[1] / "results" / "protein.csv"
+ENCODERS |= {"pooled": ["--model.encoder=PooledCNN"]}
+ROWS: Final = ("constant", "kmer1", "kmer2", "pooled", "pooled+nwa+s5", "pooled+l128")
+METRICS: Final = ("val_rmse", "rmse", "rmse_score", "spearman")
+COLUMNS: Final = ("row", "budget", "seed", "steps", "seconds", *METRICS, "machine")
+#: Percent of the residues of proteins.
+FREQUENCIES: Final = {
+    "A": 7.805, "C": 1.925, "D": 5.364, "E": 6.295, "F": 3.856, "G": 7.377, "H": 2.199, "I": 5.142, "K": 5.744, "L": 9.019,
+    "M": 2.243, "N": 4.487, "P": 5.203, "Q": 4.264, "R": 5.129, "S": 7.120, "T": 5.841, "V": 6.441, "W": 1.330, "Y": 3.216,
+}  # fmt: skip
+SETTINGS: Final[dict[str, Any]] = {
+    "alphabet": "protein",
+    "target": "score",
+    "substitution": "BLOSUM62",
+    "gap": -11,
+    "gap_extend": -1,
+    "split_by": "family",
+}
+
+
+def write_families(path: Path, families: int, members: int) -> None:
+    """Write a FASTA file of families, with ``family=...`` in the headers."""
+    generator = np.random.default_rng(0)
+    letters = np.array(list(FREQUENCIES))
+    frequencies = np.array(list(FREQUENCIES.values())) / sum(FREQUENCIES.values())
+    codes = [PROTEIN.codes[ord(letter)] for letter in letters]
+    scores = Scoring.named("BLOSUM62", PROTEIN).substitution[np.ix_(codes, codes)]
+    exchanges = frequencies * np.exp(scores * np.log(2) / 2)
+    edges = np.cumsum(exchanges / exchanges.sum(axis=1, keepdims=True), axis=1)
+    edges[:, -1] = 1
+    lines = []
+    for family in range(families):
+        ancestor = generator.choice(20, generator.integers(80, 251), p=frequencies)
+        for _ in range(members):
+            rate = generator.uniform(0.05, 0.6)
+            drawn = (edges[ancestor] < generator.random((len(ancestor), 1))).sum(axis=1)
+            member = np.where(generator.random(len(ancestor)) < rate, drawn, ancestor)
+            member = member[generator.random(len(member)) >= rate / 20]
+            places = np.flatnonzero(generator.random(len(member)) < rate / 20)
+            member = np.insert(member, places, generator.choice(20, len(places), p=frequencies))
+            lines.append(f">{len(lines)} family={family}\n{''.join(letters[member])}\n")
+    path.write_text("".join(lines))
+
+
+def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Train and test one cell."""
+    if row.startswith(("constant", "kmer")):
+        data = NWADataModule(str(options.data), seed=seed, nwa_batch_size=0, **SETTINGS)
+        start, steps = time.process_time(), 0
+        predict = baseline(row, data)
+        seconds = time.process_time() - start
+    else:
+        more = [f"--data.{name}={value}" for name, value in SETTINGS.items()]
+        clock, cli = Clock(), build(row, options, seed, Clock.LAST, *more)
+        cli.trainer.callbacks.append(clock)
+        cli.trainer.fit(cli.model, cli.datamodule)
+        steps = round(options.seconds / clock.seconds_per_step)
+        cli = build(row, options, seed, steps, *more)
+        start = time.process_time()
+        cli.trainer.fit(cli.model, cli.datamodule)
+        seconds = time.process_time() - start
+        predict, data = predictor(cli.model.eval()), cli.datamodule
+    about: dict[str, Any] = {"target": "score", "scale": data.target_scale / data.max_length}
+    found = {"val_rmse": evaluate(predict, data.val_dataloader(), **about)["rmse"]}
+    found |= evaluate(predict, data.test_dataloader(), **about)
+    return {"steps": steps, "seconds": round(seconds, 1)} | {name: round(found[name], 4) for name in METRICS}
+
+
+def baseline(row: str, data: NWADataModule) -> Any:
+    """A predictor that is fitted without training."""
+    training = data.train_dataloader().dataset
+    batches = [training[number] for number in range(20)]
+    if row == "constant":
+        return ConstantBaseline().fit(batches)
+    found = [KmerBaseline(data.vocabulary, int(row[4:]), distance).fit(batches) for distance in get_args(KmerDistance)]
+    about: dict[str, Any] = {"target": "score", "scale": data.target_scale / data.max_length}
+    return min(found, key=lambda fitted: evaluate(fitted, data.val_dataloader(), **about)["rmse"])
+
+
+def table(cells: list[dict[str, str]]) -> str:
+    """Markdown: mean and standard deviation over the seeds."""
+    lines = [
+        "| s | row | seeds | steps | RMSE % | in units of the score | Spearman |",
+        "| ---: | --- |" + " ---: |" * 5,
+    ]
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for cell in cells:
+        groups.setdefault((cell["budget"], cell["row"]), []).append(cell)
+    for (budget, row), group in groups.items():
+        shown = " | ".join(spread(group, name) for name in ("rmse", "rmse_score", "spearman"))
+        lines.append(
+            f"| {budget} | {row} | {len(group)} | {fmean(int(cell['steps']) for cell in group):,.0f} | {shown} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", default=ROWS)
+    parser.add_argument("--families", type=int, default=200)
+    parser.add_argument("--members", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=40, help="CPU seconds of training (default: 40)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print the table of the finished cells, and stop")
+    options = parser.parse_args()
+    if options.table:
+        print(table(read_cells(options.out)))
+        return
+    torch.set_num_threads(1)
+    options.train_size = None
+    with tempfile.TemporaryDirectory() as folder:
+        options.data = Path(folder) / "proteins.fasta"
+        write_families(options.data, options.families, options.members)
+        for seed in options.seeds:
+            for row in options.rows:
+                budget = "" if row.startswith(("constant", "kmer")) else f"{options.seconds:g}"
+                about = {"row": row, "budget": budget, "seed": seed}
+                if find_cell(read_cells(options.out), about):
+                    continue
+                cell = about | run_cell(row, options, seed) | {"machine": machine()}
+                add_cell(options.out, COLUMNS, cell)
+                print(" ".join(f"{name}={cell[name]}" for name in ("row", "seed", "steps", *METRICS)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

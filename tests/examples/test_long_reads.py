@@ -1,0 +1,68 @@
+"""The studies of whole genes and of proteins, and the benchmark of long reads, on small data."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nwa_lightning import evolve_tree
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def genes(tmp_path):
+    """A file with the headers of ``greengenes.py --genes``."""
+    path = tmp_path / "genes.fasta"
+    reads = evolve_tree(120, 60, seed=0).to_strings()
+    path.write_text("".join(f">{n} cluster={n // 3} near={n // 6}\n{read}\n" for n, read in enumerate(reads)))
+    return path
+
+
+def test_whole_genes(genes, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES / "study")
+    study = importlib.import_module("whole_genes")
+    monkeypatch.setattr(study.Clock, "FIRST", 1)
+    monkeypatch.setattr(study.Clock, "LAST", 3)
+    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)  # it would last for other tests
+    out = tmp_path / "cells.csv"
+    rows = ["constant", "kmer3", "mds+l8", "alone+l8+near", "pooled+nwa+s20"]
+    common = ["whole_genes.py", "--data", str(genes), "--seconds", "0.3", "--seeds", "0", "--threads", "1"]
+    monkeypatch.setattr("sys.argv", [*common, "--rows", *rows, "--out", str(out), "--cache", str(tmp_path / "cache")])
+    study.main()
+    cells = study.read_cells(out)
+    assert [cell["row"] for cell in cells] == rows
+    assert all(float(cell["rmse"]) > 0 for cell in cells)
+    assert all(0 <= float(cell["nearest"]) <= float(cell["within10"]) <= 100 for cell in cells[1:])
+    study.main()  # finished cells are not computed again
+    assert study.read_cells(out) == cells
+    assert study.table(cells).count("\n") == 1 + len(rows)
+
+
+def test_protein_families(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "study")
+    study = importlib.import_module("protein")
+    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(study.Clock, "FIRST", 1)
+    monkeypatch.setattr(study.Clock, "LAST", 3)
+    out = tmp_path / "cells.csv"
+    rows = ["constant", "kmer1", "pooled", "pooled+nwa+s20"]
+    sizes = ["--families", "30", "--members", "4", "--seconds", "0.3", "--seeds", "0"]
+    monkeypatch.setattr("sys.argv", ["protein.py", *sizes, "--rows", *rows, "--out", str(out)])
+    study.main()
+    cells = study.read_cells(out)
+    assert [cell["row"] for cell in cells] == rows
+    assert all(float(cell["rmse_score"]) > float(cell["rmse"]) / 100 > 0 for cell in cells)
+    assert study.table(cells).count("\n") == 1 + len(rows)
+
+
+def test_the_step_of_long_reads(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "benchmarks")
+    benchmark = importlib.import_module("long_reads")
+    for part in benchmark.PARTS:
+        found = benchmark.measure(part, 60, "cpu", 1)
+        assert found["seconds"] > 0
+        assert found["bytes"] > 1e6
+    assert benchmark.exponent([10, 100, 1000], [3 * n**1.5 for n in (10, 100, 1000)]) == pytest.approx(1.5)
+    assert np.isfinite(benchmark.exponent([1, 2], [1.0, 1.0]))
