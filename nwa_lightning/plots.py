@@ -42,10 +42,9 @@ def attention_figure(
     second: str,
     *,
     names: tuple[str, str] = ("first sequence", "second sequence"),
-    scores: Scores = PUBLISHED_SCORES,
+    scores: Scores | Scoring = PUBLISHED_SCORES,
     temperature: float = 1.0,
     kind: Kind = "prefix",
-    scoring: Scoring | None = None,
     alphabet: Alphabet = DNA,
 ) -> Figure:
     """Draw an attention map beside its target, with the optimal alignment as a line over all panels.
@@ -55,11 +54,10 @@ def attention_figure(
         first: The sequence of the rows, n1 letters.
         second: The sequence of the columns, n2 letters.
         names: Names of the two sequences.
-        scores: Scores of the Needleman-Wunsch matrix.
+        scores: Scores of the Needleman-Wunsch matrix; with a ``Scoring``, no alignment is drawn over the panels.
         temperature: Divides the scores of the matrix before its row softmax.
         kind: Kind of the target's matrix, as in ``nw_matrices``.
-        scoring: Scores of letters and affine gaps, in place of ``scores``; then no alignment is drawn over the panels.
-        alphabet: The letters of ``scoring``.
+        alphabet: The letters of a ``Scoring``.
 
     Returns:
         Three panels: the map and the row softmax of the target's matrix, in one colour scale, and the Needleman-Wunsch
@@ -74,12 +72,12 @@ def attention_figure(
             f"Expected a map of shape {shape} for {len(first)} and {len(second)} letters but got {attention.shape}; cut "
             f"it to the lengths of the sequences, <sos> included."
         )
-    if scoring is None:
+    if isinstance(scores, Scores):
         matrix: NDArray[Any] = nw_matrix(first, second, **scores._asdict())
         taught: NDArray[Any] = nw_matrix(first, second, **scores._asdict(), kind=kind)
         path = optimal_path(first, second, matrix, **scores._asdict())
     else:
-        matrix, taught = (_matrix_by(scoring, alphabet, first, second, each) for each in ("prefix", kind))
+        matrix, taught = (_matrix_by(scores, alphabet, first, second, each) for each in ("prefix", kind))
         path = np.empty((0, 2), dtype=np.int64)
     target = nw_target(torch.from_numpy(taught)[None], temperature=temperature)[0].numpy()
     edits = int(edit_distances([first.upper(), second.upper()], [[0, 1]])[0])

@@ -161,10 +161,9 @@ class AttentionMapLogger(Callback):
                 letters[one],
                 letters[two],
                 names=(names[one], names[two]),
-                scores=data.scores,
+                scores=data.scoring,
                 temperature=nwa.temperature,
                 kind=data.nwa_kind,
-                scoring=data.scoring,
                 alphabet=data.alphabet,
             )
 

@@ -146,8 +146,9 @@ def pair_batch(
     else:
         chosen = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         block_pairs = _pairs_of_first(chosen, nwa_batch_size)
-    distance = pair_targets(codes, sizes, chosen, target, scoring or scores)
-    nw = pair_matrices(codes, sizes, chosen[:block_pairs], scoring or scores, kind, stride)
+    used_scores = scores if scoring is None else scoring
+    distance = pair_targets(codes, sizes, chosen, target, used_scores)
+    nw = pair_matrices(codes, sizes, chosen[:block_pairs], used_scores, kind, stride)
     used = np.unique(chosen[:block_pairs])
     if tokens is None:
         tokens = torch.from_numpy(np.pad(codes.astype(np.int64), ((0, 0), (1, 0)), constant_values=SOS))

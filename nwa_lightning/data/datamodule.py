@@ -161,11 +161,11 @@ class NWADataModule(LightningDataModule):
         )
         self.alphabet = self.reads.letters
         self.vocabulary = self.alphabet.size
-        #: Scores of letters and affine gaps, in place of ``scores``; None for those.
-        self.scoring = chosen_scoring(self.scores, substitution, gap_extend, self.alphabet)
+        #: ``scores``, or those of letters and affine gaps in their place.
+        self.scoring = chosen_scoring(self.scores, substitution, gap_extend, self.alphabet) or self.scores
         #: How data sets label their pairs.
-        self.labels: dict[str, Any] = {"target": target, "scores": self.scores, "scoring": self.scoring}
-        check_run(target, self.scoring or self.scores, self.alphabet, self.max_length, nwa_kind, nwa_stride)
+        self.labels: dict[str, Any] = {"target": target, "scores": self.scoring}
+        check_run(target, self.scoring, self.alphabet, self.max_length, nwa_kind, nwa_stride)
         self._random_state: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
@@ -183,7 +183,7 @@ class NWADataModule(LightningDataModule):
         """For the target score: ``max_length`` times the mean score of a letter beside itself. None for others."""
         if self.target != "score":
             return None
-        return self.max_length * letter_score(self.scoring or self.scores, self.sequences)
+        return self.max_length * letter_score(self.scoring, self.sequences)
 
     @property
     def sequences(self) -> Sequences:

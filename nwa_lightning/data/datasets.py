@@ -41,7 +41,6 @@ class DrawnPairs(Dataset[PairBatch]):
         max_padding: How much of a batch may be padding; None for sequences of any length.
         stride: The matrices get every stride-th row and column.
         target: Distance of each pair, as in ``pair_batch``.
-        scoring: Scores of letters and affine gaps, in place of ``scores``; None for those.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class DrawnPairs(Dataset[PairBatch]):
         batch_size: int,
         pairs: int | None,
         nwa_batch_size: int,
-        scores: Scores,
+        scores: Scores | Scoring,
         seed: int,
         kind: Kind = "prefix",
         augment: Augment | None = None,
@@ -62,10 +61,9 @@ class DrawnPairs(Dataset[PairBatch]):
         max_padding: float | None = None,
         stride: int = 1,
         target: TargetName = "edits",
-        scoring: Scoring | None = None,
     ) -> None:
         self.max_length = max_length
-        self.labels = {"target": target, **score_options(scores, scoring)}
+        self.labels = {"target": target, **score_options(scores)}
         self.stride = stride
         self.windows = None if max_padding is None else LengthWindows(sequences.lengths, max_padding)
         self.sequences = sequences
@@ -163,7 +161,6 @@ class FixedPairs(Dataset[PairBatch]):
         processes: Number of processes that share the batches.
         target: As in ``DrawnPairs``.
         scores: Scores of the target score.
-        scoring: As in ``DrawnPairs``.
     """
 
     #: Batches to keep in memory once they are made: enough for a usual validation set, little for a large one.
@@ -178,10 +175,9 @@ class FixedPairs(Dataset[PairBatch]):
         max_length: int | None = None,
         processes: int = 1,
         target: TargetName = "edits",
-        scores: Scores = PUBLISHED_SCORES,
-        scoring: Scoring | None = None,
+        scores: Scores | Scoring = PUBLISHED_SCORES,
     ) -> None:
-        self.labels = {"target": target, **score_options(scores, scoring)}
+        self.labels = {"target": target, **score_options(scores)}
         self.sequences = sequences
         self.max_length = max_length
         self.kept: dict[int, PairBatch] = {}

@@ -103,9 +103,9 @@ def letter_score(scoring: Scores | Scoring, sequences: Sequences) -> float:
     return found
 
 
-def score_options(scores: Scores, scoring: Scoring | None) -> dict[str, Any]:
+def score_options(scores: Scores | Scoring) -> dict[str, Any]:
     """The scores of a run as arguments of ``pair_batch``."""
-    return scores._asdict() if scoring is None else {"scoring": scoring}
+    return scores._asdict() if isinstance(scores, Scores) else {"scoring": scores}
 
 
 def pair_matrices(
