@@ -30,17 +30,19 @@ import os
 import platform
 import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Final
 
 import torch
-from finished import add_cell, find_cell, read_cells
+from baselines import fitted_mds, fitting_batches
+from finished import add_cell, find_cell, grouped, read_cells, study_parser
 from lightning.pytorch import Callback, Trainer
 from prefixes import WithPrefixes
 
-from nwa_lightning import LandmarkMDS, NWADataModule
+from nwa_lightning import NWADataModule
 from nwa_lightning.cli.lightning_cli import NWACLI
 from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
@@ -71,15 +73,17 @@ UNSEEN: Final = 1500
 
 
 class Clock(Callback):
-    """CPU seconds per step, without the first steps."""
+    """CPU seconds per step, without the first steps; and what is spent once, before them."""
 
     FIRST, LAST = 20, 80
+    now: Callable[[], float] = staticmethod(time.process_time)
+    seconds_before = 0.0
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if trainer.global_step == self.FIRST:
-            self.start = time.process_time()
+            self.start = self.now()
         if trainer.global_step == self.LAST:
-            self.seconds_per_step = (time.process_time() - self.start) / (self.LAST - self.FIRST)
+            self.seconds_per_step = (self.now() - self.start) / (self.LAST - self.FIRST)
 
 
 def options_of(row: str) -> list[str]:
@@ -143,6 +147,36 @@ def build(row: str, options: argparse.Namespace, seed: int, steps: int, *more: s
     return cli
 
 
+def train_cell(
+    row: str, options: argparse.Namespace, seed: int, *more: str, clock: Clock | None = None
+) -> tuple[NWACLI, int, float]:
+    """Train a row for as many steps as fit into its seconds.
+
+    Args:
+        row: The row.
+        options: With ``data``, ``train_size`` and ``seconds``.
+        seed: The seed.
+        *more: Options of ``nwa fit``.
+        clock: How the seconds are counted; by default, CPU seconds.
+
+    Returns:
+        The run, its steps and its seconds.
+    """
+    clock = Clock() if clock is None else clock
+    cli = build(row, options, seed, clock.LAST, *more)
+    cli.trainer.callbacks.append(clock)
+    cli.trainer.fit(cli.model, cli.datamodule)
+    steps = round((options.seconds - clock.seconds_before) / clock.seconds_per_step)
+    if steps < 1:
+        raise SystemExit(
+            f"{row}: expected seconds for a step after the first {clock.seconds_before:.0f}; give more --seconds"
+        )
+    cli = build(row, options, seed, steps, *more)
+    start = clock.now() - clock.seconds_before
+    cli.trainer.fit(cli.model, cli.datamodule)
+    return cli, steps, clock.now() - start
+
+
 def run_cell(row: str, options: argparse.Namespace, seed: int, unseen: list[PairBatch]) -> dict[str, Any]:
     """Train and test one cell."""
     if row.split("+")[0] in BASELINES:
@@ -151,14 +185,7 @@ def run_cell(row: str, options: argparse.Namespace, seed: int, unseen: list[Pair
         predict, steps = baseline(row, data, seed), 0
         seconds = time.process_time() - start
     else:
-        clock, cli = Clock(), build(row, options, seed, Clock.LAST)
-        cli.trainer.callbacks.append(clock)
-        cli.trainer.fit(cli.model, cli.datamodule)
-        steps = round(options.seconds / clock.seconds_per_step)
-        cli = build(row, options, seed, steps)
-        start = time.process_time()
-        cli.trainer.fit(cli.model, cli.datamodule)
-        seconds = time.process_time() - start
+        cli, steps, seconds = train_cell(row, options, seed)
         predict, data = predictor(cli.model.eval()), cli.datamodule
         if options.keep:
             options.keep.mkdir(parents=True, exist_ok=True)
@@ -172,13 +199,10 @@ def run_cell(row: str, options: argparse.Namespace, seed: int, unseen: list[Pair
 
 def baseline(row: str, data: NWADataModule, seed: int) -> Any:
     """A predictor that is fitted without training."""
-    kind, *changes = row.split("+")
-    if kind != "mds":
-        training = data.train_dataloader().dataset
-        fitted = ConstantBaseline() if kind == "constant" else KmerBaseline(data.vocabulary, distance="cosine")
-        return fitted.fit([training[number] for number in range(20)])
-    count = next((int(change[1:]) for change in changes if change[0] == "l"), 512)
-    return predictor(LandmarkMDS(data.max_length, vocabulary=data.vocabulary, count=count).fit(data.split.train, seed))
+    if row.split("+")[0] == "mds":
+        return predictor(fitted_mds(row, data, seed))
+    fitted = ConstantBaseline() if row == "constant" else KmerBaseline(data.vocabulary, distance="cosine")
+    return fitted.fit(fitting_batches(data))
 
 
 def table(cells: list[dict[str, str]]) -> str:
@@ -187,10 +211,7 @@ def table(cells: list[dict[str, str]]) -> str:
         "| data | train | s | row | seeds | steps | validation RMSE % | test RMSE % | at ED <= 40 | unseen RMSE % |"
     ]
     lines += ["| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for cell in cells:
-        groups.setdefault(tuple(cell[name] for name in ("data", "train_size", "budget", "row")), []).append(cell)
-    for (data, size, budget, row), group in groups.items():
+    for (data, size, budget, row), group in grouped(cells, "data", "train_size", "budget", "row").items():
         shown = [spread(group, name) for name in ("val_rmse", "rmse", "rmse_homologous", "unseen_rmse")]
         steps = fmean(int(cell["steps"]) for cell in group)
         lines.append(f"| {data} | {size} | {budget} | {row} | {len(group)} | {steps:,.0f} | {' | '.join(shown)} |")
@@ -212,16 +233,12 @@ def machine() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", default=["constant", "kmer", "mds", "residual+v", "residual+v+l128"])
+    rows = ["constant", "kmer", "mds", "residual+v", "residual+v+l128"]
+    parser = study_parser(__doc__, rows=rows, seconds=100, out=RESULTS)
     parser.add_argument("--data", default="human16s", help="a named set or a file of sequences")
     parser.add_argument("--train-size", type=int)
-    parser.add_argument("--seconds", type=float, default=100, help="CPU seconds of training (default: 100)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--unseen", type=Path, help="reads that are tested too, see greengenes.py --unseen")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep a checkpoint of each cell")
-    parser.add_argument("--table", action="store_true", help="print the table of the finished cells, and stop")
     options = parser.parse_args()
     if options.table:
         print(table(read_cells(options.out)))

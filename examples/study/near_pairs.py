@@ -21,7 +21,6 @@ cell is a line of the CSV file, so an interrupted study resumes.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from statistics import fmean
@@ -29,7 +28,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from finished import add_cell, find_cell, read_cells
+from finished import add_cell, find_cell, grouped, read_cells, study_parser
 from landmarks import Clock, machine, spread
 from numpy.typing import NDArray
 
@@ -176,10 +175,7 @@ def table(cells: list[dict[str, str]]) -> str:
     shown = ("val_nearest_1", "val_rmse_near", *METRICS)
     lines = ["| data | row | seeds | steps | s | " + " | ".join(shown) + " |"]
     lines.append("| --- | --- | ---: | ---: | ---: |" + " ---: |" * len(shown))
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for cell in cells:
-        groups.setdefault((cell["data"], cell["budget"], cell["row"]), []).append(cell)
-    for (data, _, row), group in groups.items():
+    for (data, _, row), group in grouped(cells, "data", "budget", "row").items():
         steps, seconds = (fmean(float(cell[name]) for cell in group) for name in ("steps", "seconds"))
         numbers = f"{len(group)} | {steps:,.0f} | {seconds:.0f}"
         lines.append(f"| {data} | {row} | {numbers} | " + " | ".join(spread(group, name) for name in shown) + " |")
@@ -187,15 +183,10 @@ def table(cells: list[dict[str, str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     rows = [f"landmarks{change}" for change in ("", "+n0.25", "+n0.5")]
     rows += [f"residual{change}" for change in ("", "+v", "+n0.25", "+n0.5", "+v+n0.25")]
-    parser.add_argument("--rows", nargs="+", default=rows)
+    parser = study_parser(__doc__, rows=rows, seconds=60, out=RESULTS)
     parser.add_argument("--cnr", help="the file of clustered nanopore reads, instead of human16s")
-    parser.add_argument("--seconds", type=float, default=60, help="CPU seconds of training (default: 60)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print the table of the finished cells, and stop")
     options = parser.parse_args()
     if options.table:
         print(table(read_cells(options.out)))

@@ -15,15 +15,16 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import torch
-from finished import add_cell, find_cell, read_cells
-from landmarks import ENCODERS, Clock, build, machine, spread
+from baselines import best_kmers, fitting_batches
+from finished import add_cell, find_cell, grouped, read_cells, study_parser
+from landmarks import ENCODERS, machine, spread, train_cell
 
 from nwa_lightning import NWADataModule, Scoring
-from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline, KmerDistance
+from nwa_lightning.models.baselines import ConstantBaseline
 from nwa_lightning.models.edit_distance import predictor
 from nwa_lightning.models.metrics import evaluate
 from nwa_lightning.sequences.alphabet import PROTEIN
@@ -76,35 +77,29 @@ def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]
     """Train and test one cell."""
     if row.startswith(("constant", "kmer")):
         data = NWADataModule(str(options.data), seed=seed, nwa_batch_size=0, **SETTINGS)
-        start, steps = time.process_time(), 0
+        start = time.process_time()
         predict = baseline(row, data)
-        seconds = time.process_time() - start
+        steps, seconds = 0, time.process_time() - start
     else:
         more = [f"--data.{name}={value}" for name, value in SETTINGS.items()]
-        clock, cli = Clock(), build(row, options, seed, Clock.LAST, *more)
-        cli.trainer.callbacks.append(clock)
-        cli.trainer.fit(cli.model, cli.datamodule)
-        steps = round(options.seconds / clock.seconds_per_step)
-        cli = build(row, options, seed, steps, *more)
-        start = time.process_time()
-        cli.trainer.fit(cli.model, cli.datamodule)
-        seconds = time.process_time() - start
+        cli, steps, seconds = train_cell(row, options, seed, *more)
         predict, data = predictor(cli.model.eval()), cli.datamodule
-    about: dict[str, Any] = {"target": "score", "scale": data.target_scale / data.max_length}
-    found = {"val_rmse": evaluate(predict, data.val_dataloader(), **about)["rmse"]}
-    found |= evaluate(predict, data.test_dataloader(), **about)
+    target = target_of(data)
+    found = {"val_rmse": evaluate(predict, data.val_dataloader(), **target)["rmse"]}
+    found |= evaluate(predict, data.test_dataloader(), **target)
     return {"steps": steps, "seconds": round(seconds, 1)} | {name: round(found[name], 4) for name in METRICS}
 
 
 def baseline(row: str, data: NWADataModule) -> Any:
     """A predictor that is fitted without training."""
-    training = data.train_dataloader().dataset
-    batches = [training[number] for number in range(20)]
     if row == "constant":
-        return ConstantBaseline().fit(batches)
-    found = [KmerBaseline(data.vocabulary, int(row[4:]), distance).fit(batches) for distance in get_args(KmerDistance)]
-    about: dict[str, Any] = {"target": "score", "scale": data.target_scale / data.max_length}
-    return min(found, key=lambda fitted: evaluate(fitted, data.val_dataloader(), **about)["rmse"])
+        return ConstantBaseline().fit(fitting_batches(data))
+    return best_kmers(data, int(row.removeprefix("kmer")), **target_of(data))
+
+
+def target_of(data: NWADataModule) -> dict[str, Any]:
+    """The target and its scale, as ``evaluate`` takes them."""
+    return {"target": data.target, "scale": data.target_scale / data.max_length}
 
 
 def table(cells: list[dict[str, str]]) -> str:
@@ -113,10 +108,7 @@ def table(cells: list[dict[str, str]]) -> str:
         "| s | row | seeds | steps | RMSE % | in units of the score | Spearman |",
         "| ---: | --- |" + " ---: |" * 5,
     ]
-    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for cell in cells:
-        groups.setdefault((cell["budget"], cell["row"]), []).append(cell)
-    for (budget, row), group in groups.items():
+    for (budget, row), group in grouped(cells, "budget", "row").items():
         shown = " | ".join(spread(group, name) for name in ("rmse", "rmse_score", "spearman"))
         lines.append(
             f"| {budget} | {row} | {len(group)} | {fmean(int(cell['steps']) for cell in group):,.0f} | {shown} |"
@@ -125,14 +117,9 @@ def table(cells: list[dict[str, str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", default=ROWS)
+    parser = study_parser(__doc__, rows=ROWS, seconds=40, out=RESULTS)
     parser.add_argument("--families", type=int, default=200)
     parser.add_argument("--members", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=40, help="CPU seconds of training (default: 40)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print the table of the finished cells, and stop")
     options = parser.parse_args()
     if options.table:
         print(table(read_cells(options.out)))

@@ -15,9 +15,8 @@ these too::
     kmer5       counts of 5-mers and the best of three distances, by validation
 
 Seconds are those of the clock with ``--threads`` threads (2), everything included, also the distances of the training genes to
-the landmarks, which are
-computed once. ``nearest`` is how often the true nearest training gene of a test gene is nearest by the vectors,
-and ``within10`` how often it is among the nearest ten. A finished cell is a line of the CSV file, so a study resumes.
+the landmarks, which are computed once. ``nearest`` is how often the true nearest training gene of a test gene is nearest by the
+vectors, and ``within10`` how often it is among the nearest ten. A finished cell is a line of the CSV file, so a study resumes.
 """
 
 from __future__ import annotations
@@ -27,22 +26,23 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import torch
-from finished import add_cell, find_cell, read_cells
-from landmarks import ENCODERS, build, machine, spread
-from lightning.pytorch import Callback, LightningModule, Trainer
+from baselines import best_kmers, fitted_mds, fitting_batches
+from finished import add_cell, find_cell, grouped, read_cells, study_parser
+from landmarks import ENCODERS, Clock, machine, spread, train_cell
+from lightning.pytorch import LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nwa_lightning import LandmarkMDS, NWADataModule, Sequences
+from nwa_lightning import NWADataModule, Sequences
 from nwa_lightning.data.batch import PairBatch
 from nwa_lightning.data.datasets import SingleSequences
+from nwa_lightning.landmarks.distances import distance_table
 from nwa_lightning.landmarks.features import Landmarks
-from nwa_lightning.levenshtein import take_flat
-from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline, KmerDistance
+from nwa_lightning.models.baselines import ConstantBaseline, KmerBaseline
 from nwa_lightning.models.edit_distance import predictor
 from nwa_lightning.models.metrics import evaluate
 
@@ -60,28 +60,18 @@ COLUMNS: Final = ("data", "row", "budget", "seed", "threads", "steps", "seconds"
 ROWS: Final = ("constant", "kmer4", "kmer5", "kmer6", "mds", "asmac+m300", "alone+l128", "pooled", "pooled+l128")
 
 
-class Clock(Callback):
-    """Seconds per step, without the first steps; before them, the landmarks meet every training gene once."""
+class WallClock(Clock):
+    """Seconds per step; before the steps, the landmarks meet every training gene once, and remember its distances."""
 
-    FIRST, LAST = 20, 80
-
-    def __init__(self, genes: Sequences) -> None:
-        self.genes = genes
-        self.seconds_before = self.seconds_per_step = 0.0
+    now = staticmethod(time.perf_counter)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        start = time.perf_counter()
+        start = self.now()
         for module in pl_module.modules():
             if isinstance(module, Landmarks):
-                for batch in batches_of(self.genes):
+                for batch in batches_of(trainer.datamodule.split.train):
                     module.distances(batch.tokens)
-        self.seconds_before = time.perf_counter() - start
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step == self.FIRST:
-            self.start = time.perf_counter()
-        if trainer.global_step == self.LAST:
-            self.seconds_per_step = (time.perf_counter() - self.start) / (self.LAST - self.FIRST)
+        self.seconds_before = self.now() - start
 
 
 def batches_of(genes: Sequences) -> Iterator[PairBatch]:
@@ -94,25 +84,14 @@ def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]
     """Train and test one cell."""
     if row.startswith(("constant", "kmer", "mds")):
         data = NWADataModule(str(options.data), split_by=options.split, seed=seed, nwa_batch_size=0)
-        start, steps = time.perf_counter(), 0
+        start = time.perf_counter()
         predict, embed = baseline(row, data, seed)
+        steps, seconds = 0, time.perf_counter() - start
     else:
-        first = build(row, options, seed, Clock.LAST, f"--data.split_by={options.split}")
-        clock = Clock(first.datamodule.split.train)
-        first.trainer.callbacks.append(clock)
-        first.trainer.fit(first.model, first.datamodule)
-        before = clock.seconds_before
-        steps = round((options.seconds - before) / clock.seconds_per_step)
-        if steps < 1:
-            raise SystemExit(
-                f"{row}: expected more seconds than the {before:.0f} that the landmarks take, found {options.seconds:g}"
-            )
-        last = build(row, options, seed, steps, f"--data.split_by={options.split}")
-        start = time.perf_counter() - before  # the landmarks still know these distances
-        last.trainer.fit(last.model, last.datamodule)
-        model, data = last.model.eval(), last.datamodule
+        cli, steps, seconds = train_cell(row, options, seed, f"--data.split_by={options.split}", clock=WallClock())
+        model, data = cli.model.eval(), cli.datamodule
         predict, embed = predictor(model), model.encode
-    found: dict[str, Any] = {"steps": steps, "seconds": round(time.perf_counter() - start, 1)}
+    found: dict[str, Any] = {"steps": steps, "seconds": round(seconds, 1)}
     found["val_rmse"] = evaluate(predict, data.val_dataloader())["rmse"]
     found |= evaluate(predict, data.test_dataloader(), NEAR)
     if embed is not None:
@@ -125,17 +104,12 @@ def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]
 
 def baseline(row: str, data: NWADataModule, seed: int) -> Any:
     """A predictor that is fitted without training, and its vectors, whose Euclidean distance ranks genes."""
-    kind, *changes = row.split("+")
-    if kind == "mds":
-        count = next((int(change[1:]) for change in changes if change[0] == "l"), 512)
-        fitted = LandmarkMDS(data.max_length, vocabulary=data.vocabulary, count=count).fit(data.split.train, seed)
+    if row.startswith("mds"):
+        fitted = fitted_mds(row, data, seed)
         return predictor(fitted), fitted
-    training = data.train_dataloader().dataset
-    batches = [training[number] for number in range(20)]
-    if kind == "constant":
-        return ConstantBaseline().fit(batches), None
-    kmers = [KmerBaseline(data.vocabulary, int(kind[4:]), distance).fit(batches) for distance in get_args(KmerDistance)]
-    best = min(kmers, key=lambda fitted: evaluate(fitted, data.val_dataloader())["rmse"])
+    if row == "constant":
+        return ConstantBaseline().fit(fitting_batches(data)), None
+    best = best_kmers(data, int(row.removeprefix("kmer")))
     return best, partial(kmer_vectors, best)
 
 
@@ -164,12 +138,7 @@ def true_nearest(test: Sequences, train: Sequences, cache: Path) -> NDArray[np.i
     """``(Q, N)`` exact edits of test to training genes, in minutes; later cells read them from a file."""
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
-        both = Sequences.from_strings([*test.to_strings(), *train.to_strings()]).bases
-        letters = take_flat(both.flat, both.starts, both.lengths, threads=torch.get_num_threads())
-        rows = np.arange(len(both))
-        np.save(
-            cache, letters.block(rows[: len(test)], rows[len(test) :], threads=torch.get_num_threads()).astype(np.int16)
-        )
+        np.save(cache, distance_table(test, train, threads=torch.get_num_threads()).astype(np.int16))
     found: NDArray[np.int16] = np.load(cache)
     return found
 
@@ -180,10 +149,7 @@ def table(cells: list[dict[str, str]]) -> str:
     shown = ("rmse", "rmse_homologous", "spearman", "nearest", "within10")
     lines = ["| data | s | row | seeds | steps | " + " | ".join(names.get(name, f"{name} %") for name in shown) + " |"]
     lines.append("| --- | ---: | --- | ---: | ---: |" + " ---: |" * len(shown))
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for cell in cells:
-        groups.setdefault((cell["data"], cell["budget"], cell["row"]), []).append(cell)
-    for (data, budget, row), group in groups.items():
+    for (data, budget, row), group in grouped(cells, "data", "budget", "row").items():
         steps = sum(int(cell["steps"]) for cell in group) / len(group)
         values = " | ".join(spread(group, name) for name in shown)
         lines.append(f"| {data} | {budget} | {row} | {len(group)} | {steps:,.0f} | {values} |")
@@ -191,18 +157,13 @@ def table(cells: list[dict[str, str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__, rows=ROWS, seconds=1200, out=RESULTS)
     parser.add_argument("--data", type=Path, default=Path("genes.fasta"), help="see greengenes.py --genes")
     parser.add_argument("--split", default="cluster", help="as --data.split_by; content for a simulated set")
-    parser.add_argument("--rows", nargs="+", default=ROWS)
-    parser.add_argument("--seconds", type=float, default=1200, help="seconds of training (default: 1200)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument(
         "--cache", type=Path, default=Path("cache"), help="folder for the exact distances to training genes"
     )
-    parser.add_argument("--table", action="store_true", help="print the table of the finished cells, and stop")
     options = parser.parse_args()
     if options.table:
         print(table(read_cells(options.out)))

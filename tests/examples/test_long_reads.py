@@ -11,6 +11,12 @@ from nwa_lightning import evolve_tree
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+def short_clock(monkeypatch):
+    clock = importlib.import_module("landmarks").Clock
+    monkeypatch.setattr(clock, "FIRST", 1)
+    monkeypatch.setattr(clock, "LAST", 3)
+
+
 @pytest.fixture
 def genes(tmp_path):
     """A file with the headers of ``greengenes.py --genes``."""
@@ -23,8 +29,7 @@ def genes(tmp_path):
 def test_whole_genes(genes, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(EXAMPLES / "study")
     study = importlib.import_module("whole_genes")
-    monkeypatch.setattr(study.Clock, "FIRST", 1)
-    monkeypatch.setattr(study.Clock, "LAST", 3)
+    short_clock(monkeypatch)
     monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)  # it would last for other tests
     out = tmp_path / "cells.csv"
     rows = ["constant", "kmer3", "mds+l8", "alone+l8+near", "pooled+nwa+s20"]
@@ -44,8 +49,7 @@ def test_protein_families(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES / "study")
     study = importlib.import_module("protein")
     monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
-    monkeypatch.setattr(study.Clock, "FIRST", 1)
-    monkeypatch.setattr(study.Clock, "LAST", 3)
+    short_clock(monkeypatch)
     out = tmp_path / "cells.csv"
     rows = ["constant", "kmer1", "pooled", "pooled+nwa+s20"]
     sizes = ["--families", "30", "--members", "4", "--seconds", "0.3", "--seeds", "0"]
