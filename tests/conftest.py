@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once; before torch reads it
@@ -51,6 +52,13 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())  # main adds the current folder
     return tmp_path
+
+
+@pytest.fixture
+def folder(trained, here):
+    """A copy of the folder of a module's own fixture ``trained``, to work in."""
+    shutil.copytree(trained, here, dirs_exist_ok=True)
+    return here
 
 
 @pytest.fixture

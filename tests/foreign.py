@@ -4,6 +4,7 @@ import numpy as np
 import oracle
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from quiet import QUIET_TRAINER
 from torch import nn
 from torch.nn.functional import mse_loss, one_hot
 
@@ -86,16 +87,7 @@ def term_of(nwa, embeddings, reads, pairs):
 
 
 def quiet_trainer(*callbacks, steps=4, **options):
-    defaults = {
-        "accelerator": "cpu",
-        "max_steps": steps,
-        "max_epochs": -1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "limit_val_batches": 0,
-    }
+    defaults = {**QUIET_TRAINER, "max_steps": steps, "max_epochs": -1, "limit_val_batches": 0}
     return Trainer(callbacks=list(callbacks), **{**defaults, **options})
 
 

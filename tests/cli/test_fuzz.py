@@ -9,6 +9,7 @@ import warnings
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from quiet import inside
 
 from nwa_lightning.cli.classes import argument_names
 from nwa_lightning.cli.lightning_cli import NWACLI
@@ -66,12 +67,8 @@ def commands(draw, names):
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
-    before = os.getcwd()
-    os.chdir(tmp_path_factory.mktemp("names"))
-    try:
+    with inside(tmp_path_factory.mktemp("names")):
         return options()
-    finally:
-        os.chdir(before)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,6 +1,5 @@
 """Runs of other targets than edits: the checkpoint knows the target and its scores, and commands take both from there."""
 
-import os
 import re
 import shutil
 import sys
@@ -8,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from quiet import QUIET, inside
 
 from nwa_lightning import EditDistanceModel, NWADataModule
 from nwa_lightning.cli.lightning_cli import NWACLI
@@ -16,7 +16,6 @@ from nwa_lightning.cli.main import main
 #: Of a run that goes on where its checkpoints are.
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:The dirpath has changed")
 
-QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 TARGET = ["--data.target", "score", "--data.substitution", "BLOSUM62", "--data.gap", "-11", "--data.gap_extend", "-1"]
 SMALL = ["--model.encoder.layers=2", "--model.encoder.channels=8", "--data.batch_size=16", "--data.nwa_batch_size=4"]
 
@@ -37,20 +36,9 @@ def trained(tmp_path_factory, proteins):
     """A folder with proteins.fasta and checkpoints of a model of the target score."""
     folder = tmp_path_factory.mktemp("targets")
     shutil.copy(proteins, folder / "proteins.fasta")
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
+    with inside(folder):
         main(["fit", "proteins.fasta", "--data.alphabet", "protein", *TARGET, *SMALL, *QUIET, "--trainer.max_steps=4"])
-    finally:
-        os.chdir(before)
     return folder
-
-
-@pytest.fixture
-def folder(trained, here):
-    """A copy of it to work in."""
-    shutil.copytree(trained, here, dirs_exist_ok=True)
-    return here
 
 
 def test_a_test_takes_the_target_from_the_checkpoint(folder, capsys):

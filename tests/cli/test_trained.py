@@ -2,13 +2,12 @@
 
 import csv
 import json
-import os
 import re
-import shutil
 
 import numpy as np
 import pytest
 import torch
+from quiet import QUIET, inside
 
 from nwa_lightning import EditDistanceModel, NWADataModule
 from nwa_lightning.cli.main import main
@@ -18,7 +17,6 @@ from nwa_lightning.sequences.packed import Packed
 #: Of a run that goes on where its checkpoints are.
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:The dirpath has changed")
 
-QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 #: Of nothing and of ACGT, by an independent program: printf '' | b2sum -l 64; printf '\002\003\004\005' | b2sum -l 64.
 HASHES = [int.from_bytes(bytes.fromhex(digest), "little") for digest in ("e4a6a0577479b2b4", "642946093952b86f")]
 SMALL = ["--model.encoder.layers=2", "--model.encoder.channels=8", "--data.batch_size=16"]
@@ -29,20 +27,9 @@ def trained(tmp_path_factory, reads):
     """A folder with mine.txt, a checkpoint of a model that was trained on it, and what its test gave at the end."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "mine.txt").write_text(reads.read_text())
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
+    with inside(folder):
         main(["fit", "mine.txt", *SMALL, *QUIET, "--trainer.max_steps=12"])
-    finally:
-        os.chdir(before)
     return folder
-
-
-@pytest.fixture
-def folder(trained, here):
-    """A copy of it to work in."""
-    shutil.copytree(trained, here, dirs_exist_ok=True)
-    return here
 
 
 def measured(capsys, *args):

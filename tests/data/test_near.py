@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from oracle import edit_distance, nw_matrix
+from quiet import QUIET
 
 from nwa_lightning import Augment, NWADataModule
 from nwa_lightning.cli.lightning_cli import NWACLI
@@ -397,7 +398,6 @@ def test_resuming_changes_no_bit(theirs, clustered, tmp_path):
         assert all(torch.equal(found[name], value) for name, value in whole.items()), step
 
 
-QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 SMALL = ["--model.encoder.layers=2", "--model.encoder.channels=8", "--model.nwa_weight=null", *QUIET]
 
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
+from quiet import QUIET_TRAINER
 from test_asmac import random_reads, tokens_of
 from torch import nn
 
@@ -29,14 +30,6 @@ from nwa_lightning.encoders.build import as_encoder
 from nwa_lightning.models.export import export_checkpoint
 from nwa_lightning.sequences.alphabet import ALPHABETS, DNA
 from nwa_lightning.sequences.strands import reverse_complement
-
-QUIET = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
 
 #: Float32 sums of a few hundred products, in another order in another row of a batch.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -155,7 +148,7 @@ def test_from_fit_to_export(reads, tmp_path):
     torch.manual_seed(0)
     encoder = StrandInvariant(LandmarkEncoder(PooledCNN(32, 8, channels=4), 6))
     model = EditDistanceModel(encoder, nwa_weight=0.01)
-    trainer = Trainer(max_steps=2, **QUIET)
+    trainer = Trainer(max_steps=2, **QUIET_TRAINER)
     trainer.fit(model, datamodule=NWADataModule(str(reads), batch_size=16, nwa_batch_size=6))
     path = tmp_path / "model.ckpt"
     trainer.save_checkpoint(path)

@@ -10,6 +10,7 @@ from conftest import Theirs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
+from quiet import QUIET_TRAINER
 from torch import nn
 
 from nwa_lightning import (
@@ -29,14 +30,6 @@ from nwa_lightning import (
 )
 from nwa_lightning.landmarks.distances import landmark_distances, tensor_distances
 from nwa_lightning.models.export import export_checkpoint
-
-QUIET = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
 
 
 def drawn(count=5, max_length=32, reads=None, seed=0):
@@ -184,7 +177,7 @@ def small(**options):
 def test_our_model_draws_at_the_start_of_fit_and_keeps(reads, tmp_path, features):
     data = NWADataModule(str(reads), batch_size=16, nwa_batch_size=6, augment=Augment(fraction=0.5))
     model = small(nwa_features=features, nwa_channels=4 if features else 64, nwa_weight=0.01)
-    trainer = Trainer(max_steps=3, **QUIET)
+    trainer = Trainer(max_steps=3, **QUIET_TRAINER)
     trainer.fit(model, datamodule=data)
     kept = model.encoder.landmarks.landmarks.clone()
     rows = {row.tobytes() for row in data.split.train.padded(32)}
@@ -194,13 +187,15 @@ def test_our_model_draws_at_the_start_of_fit_and_keeps(reads, tmp_path, features
     again = EditDistanceModel.load_from_checkpoint(path)
     batch = next(iter(data.test_dataloader()))
     assert again.eval().encode(batch.tokens).equal(model.eval().encode(batch.tokens))
-    Trainer(max_steps=1, **QUIET).fit(again.train(), datamodule=NWADataModule(str(reads), batch_size=16, seed=5))
+    Trainer(max_steps=1, **QUIET_TRAINER).fit(
+        again.train(), datamodule=NWADataModule(str(reads), batch_size=16, seed=5)
+    )
     assert again.encoder.landmarks.landmarks.equal(kept), "landmarks of a trained model stay"
 
 
 def test_the_exported_encoder_needs_no_kernel(reads, tmp_path):
     model = small()
-    trainer = Trainer(max_steps=2, **QUIET)
+    trainer = Trainer(max_steps=2, **QUIET_TRAINER)
     trainer.fit(model, datamodule=NWADataModule(str(reads), batch_size=16))
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     export_checkpoint(tmp_path / "model.ckpt", tmp_path / "out", version="0")
@@ -229,6 +224,6 @@ def test_a_foreign_model_with_the_add_on(reads, way):
     callbacks = [NWACallback()] if way == "callback" else []
     data = NWADataModule(str(reads), batch_size=16)
     before = model.encoder.readout.weight.clone()
-    Trainer(max_steps=5, limit_val_batches=0, callbacks=callbacks, **QUIET).fit(model, datamodule=data)
+    Trainer(max_steps=5, limit_val_batches=0, callbacks=callbacks, **QUIET_TRAINER).fit(model, datamodule=data)
     assert model.encoder.landmarks.drawn
     assert not model.encoder.readout.weight.equal(before)

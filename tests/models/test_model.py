@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from quiet import QUIET_TRAINER
 from torch import nn
 
 from nwa_lightning import (
@@ -70,15 +71,7 @@ def encoder_loss(model, batch):
 
 
 def trainer(**options):
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        max_epochs=-1,
-        **options,
-    )
+    return Trainer(**QUIET_TRAINER, max_epochs=-1, **options)
 
 
 @pytest.mark.parametrize(

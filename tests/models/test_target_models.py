@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from quiet import QUIET_TRAINER
 
 from nwa_lightning import (
     ChiSquareLoss,
@@ -114,14 +115,7 @@ def test_a_model_of_another_target_predicts_no_edits():
 
 
 def quiet(**options):
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    return Trainer(**QUIET_TRAINER, **options)
 
 
 def test_the_data_must_have_the_target_of_the_model(reads):

@@ -2,18 +2,11 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from quiet import QUIET_TRAINER
 
 from nwa_lightning import EditDistanceModel, InputError, NWADataModule, NWALoss, PooledCNN, pair_batch
 from nwa_lightning.cli.main import main
 from nwa_lightning.data.batch import chosen_pairs
-
-QUIET = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
 
 
 def random_reads(*lengths):
@@ -96,7 +89,7 @@ def test_training_with_a_stride(long_reads):
     assert batch.nw.shape[1:] == (batch.lengths.max() // 50 + 1,) * 2
     model = EditDistanceModel(PooledCNN(400, 16, channels=8), nwa_head="positions", nwa_stride=50, nwa_weight=0.1)
     before = [parameter.clone() for parameter in model.nwa.head.parameters()]
-    Trainer(max_steps=4, limit_val_batches=1, **QUIET).fit(model, data)
+    Trainer(max_steps=4, limit_val_batches=1, **QUIET_TRAINER).fit(model, data)
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     assert any(not torch.equal(one, two) for one, two in zip(before, model.nwa.head.parameters(), strict=True))
 
