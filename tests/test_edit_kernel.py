@@ -102,6 +102,15 @@ def test_any_sequences(data):
     check(strings, [None, data.draw(st.integers(0, 200))], threads=data.draw(st.integers(1, 3)))
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_lengths_to_5000(data):
+    lengths = data.draw(st.lists(st.integers(0, 5000), min_size=2, max_size=5))
+    seed, rate = data.draw(st.integers(0, 10**6)), data.draw(st.sampled_from([0.02, 0.2, 1.0]))
+    strings = relatives(seed, lengths, data.draw(st.sampled_from([2, 4, 20])), rate)
+    check(strings, [None, data.draw(st.integers(0, 5000))])
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text("ab", max_size=9), min_size=1, max_size=6), st.integers(0, 9))
 @example(["", "a"], 0)

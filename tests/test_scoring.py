@@ -163,6 +163,53 @@ def test_long_sequences():
         assert abs(found[0]) > 30000  # beyond int16
 
 
+def by_rows(one, two, scoring, stride):
+    """Row by row: a gap from cell k to j costs open + (j - k - 1) extend, so the best k is a running maximum."""
+    gap_open, extend = scoring.gap_open, scoring.gap_extend
+    columns = np.arange(len(two) + 1)
+    row = np.where(columns, gap_open + (columns - 1) * extend, 0)
+    up = np.full(len(row), -(1 << 40))
+    rows = [row]
+    for letter in one:
+        up = np.maximum(up + extend, row + gap_open)
+        best = np.maximum(up, np.concatenate([up[:1], row[:-1] + scoring.substitution[letter, two]]))
+        runs = np.maximum.accumulate(best - columns * extend)
+        row = np.maximum(best, np.concatenate([best[:1], runs[:-1] + columns[:-1] * extend + gap_open]))
+        rows.append(row)
+    return np.stack(rows[::stride])[:, ::stride]
+
+
+ALPHABETS = [(DNA, None), (IUPAC, "NUC.4.4"), (PROTEIN, "BLOSUM62"), (PROTEIN, "PAM250")]
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.data())
+def test_lengths_to_5000(data):
+    alphabet, name = data.draw(st.sampled_from(ALPHABETS))
+    extend = data.draw(st.integers(-6, 0))
+    gaps = {"gap_open": extend - data.draw(st.sampled_from([0, 0, 1, 10])), "gap_extend": extend}
+    table = Scoring.simple(data.draw(st.integers(1, 9)), data.draw(st.integers(-9, 0)), -1, size=alphabet.size)
+    scoring = Scoring(table.substitution, **gaps) if name is None else Scoring.named(name, alphabet, **gaps)
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 32)))
+    one = rng.integers(2, alphabet.size, data.draw(st.integers(0, 5000))).astype(np.uint8)
+    other = rng.integers(2, alphabet.size, data.draw(st.integers(0, 5000))).astype(np.uint8)
+    if data.draw(st.booleans()):  # a relative
+        other = np.where(rng.random(len(one)) < 0.1, rng.integers(2, alphabet.size, len(one)), one).astype(np.uint8)
+        other = np.delete(other, rng.integers(0, max(len(one), 1), min(len(one), 30)))
+    stride = data.draw(st.integers(1, 900))
+    reads = Sequences.from_codes([one, other], ["", ""])
+    pairs = [[0, 1], [1, 0]]
+    found = strided_matrices(reads.padded(), reads.lengths, pairs, scoring=scoring, stride=stride)
+    for cells, (first, second) in zip(found, ((one, other), (other, one)), strict=True):
+        theirs = by_rows(first, second, scoring, stride)
+        rows, columns = theirs.shape
+        np.testing.assert_array_equal(cells[:rows, :columns], theirs)
+        assert not cells[rows:].any()
+        assert not cells[:, columns:].any()
+    scores = alignment_scores(reads, pairs, scoring=scoring)
+    assert scores.tolist() == [by_rows(a, b, scoring, 1)[-1, -1] for a, b in ((one, other), (other, one))]
+
+
 def test_all_codes():
     rng = np.random.default_rng(4)
     codes, lengths = rng.integers(0, 256, (5, 50)).astype(np.uint8), np.array([50, 49, 0, 33, 1])

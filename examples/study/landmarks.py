@@ -4,7 +4,7 @@ Run it with ``python examples/study/landmarks.py``, and with ``--table`` for the
 and its changes, joined by ``+``::
 
     alone       landmarks without another encoder; the others: cnn, transformer, dsee (as published),
-                dseecnn, residual, linear, own
+                dseecnn, residual, linear, own, counts (KmerEncoder)
     mds         landmark MDS, without training
     l128        128 landmarks (for alone: instead of 128)
     nwa         with the published lambda
@@ -17,6 +17,8 @@ and its changes, joined by ``+``::
     s50         a head for any length, and every 50th row and column of the maps
     near        a quarter of each batch has the same value of near=... in the header as another gene
     q8, c128    attention-pooled vectors and channels of PooledCNN
+    k6          letters per k-mer of KmerEncoder
+    both        the encoder inside StrandInvariant
 
 A run has as many steps as fit into its CPU seconds; the time of a step is measured over 60 steps first, and includes labels and
 features. Every finished cell is a line of the CSV file, so an interrupted study resumes. Settings are chosen by the validation
@@ -59,10 +61,11 @@ ENCODERS: Final = {
     "residual": ["--model.encoder=ResidualCNN"],
     "linear": ["--model.encoder=LinearEncoder"],
     "own": ["--model.encoder=own_encoder.OwnEncoder"],
+    "counts": ["--model.encoder=KmerEncoder"],
 }
 #: Fraction of a batch and highest rate of edits.
 VARIANTS: Final = {"v": (0.25, 0.05), "V": (0.5, 0.15), "vx": (0.25, 0.05)}
-ENCODER_OPTIONS: Final = {"m": "embedding_dim", "q": "queries", "c": "channels"}
+ENCODER_OPTIONS: Final = {"m": "embedding_dim", "q": "queries", "c": "channels", "k": "k"}
 BASELINES: Final = ("constant", "kmer", "mds")
 METRICS: Final = ("rmse", "rmse_homologous", "r2", "spearman")
 COLUMNS: Final = (
@@ -96,7 +99,7 @@ def options_of(row: str) -> list[str]:
         found += ["--model.nwa_weight=null", "--data.nwa_batch_size=0"]
     for change in changes:
         letter, number = change[0], change[1:]
-        if change == "nwa":
+        if change in ("nwa", "both"):
             continue
         if change == "near":
             found += ["--data.near.fraction=0.25", "--data.near.group=near"]
@@ -118,7 +121,13 @@ def options_of(row: str) -> list[str]:
             found += ["--model.nwa_head=positions", f"--model.nwa_stride={number}", f"--data.nwa_stride={number}"]
         else:
             raise SystemExit(f"{row}: expected changes such as {'nwa, v, l128'}, found {change}")
-    return found
+    return in_both_strands(found) if "both" in changes else found
+
+
+def in_both_strands(options: list[str]) -> list[str]:
+    """The options of a model whose encoder is inside ``StrandInvariant``."""
+    inside = [option.replace("--model.encoder", "--model.encoder.encoder") for option in options]
+    return ["--model.encoder=StrandInvariant", *inside]
 
 
 def build(row: str, options: argparse.Namespace, seed: int, steps: int, *more: str) -> NWACLI:

@@ -1,11 +1,20 @@
-"""Simulated protein families: models of the alignment score under BLOSUM62, against k-mers, at equal seconds of one core.
+"""Protein families: models of the alignment score under BLOSUM62, against k-mers, at equal seconds of one core.
 
-Run it with ``python examples/study/protein.py``, and with ``--table`` for the table. An ancestor has 80 to 250 residues drawn by
-their frequencies in proteins (Robinson and Robinson, 1991, doi 10.1073/pnas.88.20.8880). A member has 5 to 60 % of its residues
-drawn again: a becomes b with a probability in proportion to q_b exp(S_ab ln(2) / 2), q_b the frequency of b and S_ab the score of
-BLOSUM62, in half bits (Henikoff and Henikoff, 1992, doi 10.1073/pnas.89.22.10915). A twentieth as many are deleted, and as many
-inserted. All members of a family are in one set. Rows are those of ``landmarks.py``, and ``kmer2``: counts of pairs of residues
-and the best of three distances, by validation. Finished cells are lines of the CSV file.
+Run it with ``python examples/study/protein.py`` for simulated families, and with ``--table`` for the table. Real hemopexin-like
+repeats, of HomFam (Sievers et al., 2011, doi 10.1038/msb.2011.75), come with the package pyfamsa::
+
+    pip install pyfamsa
+    python examples/study/protein.py --data "$(python -c 'import pyfamsa; print(*pyfamsa.__path__)')/tests/data/hemopexin.faa"
+
+There, no test sequence has an identity of 70 % or more with a training sequence.
+
+A simulated ancestor has 80 to 250 residues drawn by their frequencies in proteins (Robinson and Robinson, 1991, doi
+10.1073/pnas.88.20.8880). A member has 5 to 60 % of its residues drawn again: a becomes b with a probability in proportion to
+q_b exp(S_ab ln(2) / 2), q_b the frequency of b and S_ab the score of BLOSUM62, in half bits (Henikoff and Henikoff, 1992, doi
+10.1073/pnas.89.22.10915). A twentieth as many are deleted, and as many inserted. All members of a family are in one set.
+
+Rows are those of ``landmarks.py``, and ``kmer2``: counts of pairs of residues and the best of three distances, by validation.
+Finished cells are lines of the CSV file.
 """
 
 from __future__ import annotations
@@ -31,9 +40,9 @@ from nwa_lightning.sequences.alphabet import PROTEIN
 
 RESULTS: Final = Path(__file__).parents[1] / "results" / "protein.csv"
 ENCODERS |= {"pooled": ["--model.encoder=PooledCNN"]}
-ROWS: Final = ("constant", "kmer1", "kmer2", "pooled", "pooled+nwa+s5", "pooled+l128")
+ROWS: Final = ("constant", "kmer1", "kmer2", "pooled", "pooled+nwa+s5", "pooled+l128", "counts+k2", "counts+k2+l128")
 METRICS: Final = ("val_rmse", "rmse", "rmse_score", "spearman")
-COLUMNS: Final = ("row", "budget", "seed", "steps", "seconds", *METRICS, "machine")
+COLUMNS: Final = ("data", "row", "budget", "seed", "steps", "seconds", *METRICS, "machine")
 #: Percent of the residues of proteins.
 FREQUENCIES: Final = {
     "A": 7.805, "C": 1.925, "D": 5.364, "E": 6.295, "F": 3.856, "G": 7.377, "H": 2.199, "I": 5.142, "K": 5.744, "L": 9.019,
@@ -45,7 +54,12 @@ SETTINGS: Final[dict[str, Any]] = {
     "substitution": "BLOSUM62",
     "gap": -11,
     "gap_extend": -1,
-    "split_by": "family",
+    "on_invalid": "drop",
+}
+#: Of simulated families, and of a file.
+SPLITS: Final[dict[bool, dict[str, Any]]] = {
+    True: {"split_by": "family"},
+    False: {"split_by": "clusters", "split_identity": 0.7},
 }
 
 
@@ -75,13 +89,14 @@ def write_families(path: Path, families: int, members: int) -> None:
 
 def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train and test one cell."""
+    settings = SETTINGS | SPLITS[options.simulated]
     if row.startswith(("constant", "kmer")):
-        data = NWADataModule(str(options.data), seed=seed, nwa_batch_size=0, **SETTINGS)
+        data = NWADataModule(str(options.data), seed=seed, nwa_batch_size=0, **settings)
         start = time.process_time()
         predict = baseline(row, data)
         steps, seconds = 0, time.process_time() - start
     else:
-        more = [f"--data.{name}={value}" for name, value in SETTINGS.items()]
+        more = [f"--data.{name}={value}" for name, value in settings.items()]
         cli, steps, seconds = train_cell(row, options, seed, *more)
         predict, data = predictor(cli.model.eval()), cli.datamodule
     target = target_of(data)
@@ -105,19 +120,20 @@ def target_of(data: NWADataModule) -> dict[str, Any]:
 def table(cells: list[dict[str, str]]) -> str:
     """Markdown: mean and standard deviation over the seeds."""
     lines = [
-        "| s | row | seeds | steps | RMSE % | in units of the score | Spearman |",
-        "| ---: | --- |" + " ---: |" * 5,
+        "| data | s | row | seeds | steps | RMSE % | in units of the score | Spearman |",
+        "| --- | ---: | --- |" + " ---: |" * 5,
     ]
-    for (budget, row), group in grouped(cells, "budget", "row").items():
+    for (data, budget, row), group in grouped(cells, "data", "budget", "row").items():
         shown = " | ".join(spread(group, name) for name in ("rmse", "rmse_score", "spearman"))
         lines.append(
-            f"| {budget} | {row} | {len(group)} | {fmean(int(cell['steps']) for cell in group):,.0f} | {shown} |"
+            f"| {data} | {budget} | {row} | {len(group)} | {fmean(int(cell['steps']) for cell in group):,.0f} | {shown} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = study_parser(__doc__, rows=ROWS, seconds=40, out=RESULTS)
+    parser.add_argument("--data", type=Path, help="a file of proteins, instead of simulated families")
     parser.add_argument("--families", type=int, default=200)
     parser.add_argument("--members", type=int, default=15)
     options = parser.parse_args()
@@ -126,13 +142,16 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     options.train_size = None
+    options.simulated = options.data is None
+    name = f"families:{options.families}x{options.members}" if options.simulated else options.data.name
     with tempfile.TemporaryDirectory() as folder:
-        options.data = Path(folder) / "proteins.fasta"
-        write_families(options.data, options.families, options.members)
+        if options.simulated:
+            options.data = Path(folder) / "proteins.fasta"
+            write_families(options.data, options.families, options.members)
         for seed in options.seeds:
             for row in options.rows:
                 budget = "" if row.startswith(("constant", "kmer")) else f"{options.seconds:g}"
-                about = {"row": row, "budget": budget, "seed": seed}
+                about = {"data": name, "row": row, "budget": budget, "seed": seed}
                 if find_cell(read_cells(options.out), about):
                     continue
                 cell = about | run_cell(row, options, seed) | {"machine": machine()}

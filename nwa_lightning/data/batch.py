@@ -20,7 +20,7 @@ from nwa_lightning.data.scores import pair_matrices
 from nwa_lightning.data.targets import TargetName, pair_targets
 from nwa_lightning.errors import InputError
 from nwa_lightning.scoring import Scoring
-from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, PADDING, SOS, Alphabet
+from nwa_lightning.sequences.alphabet import DNA, PADDING, SOS, Alphabet, as_alphabet
 from nwa_lightning.sequences.collection import Sequences
 
 #: Sequences that feed the NWA term by default: more of them cost more and teach no more (``examples/study/labels.py``).
@@ -89,6 +89,7 @@ def pair_batch(
     stride: int = 1,
     target: TargetName = "edits",
     scoring: Scoring | None = None,
+    both_strands: bool = False,
 ) -> PairBatch:
     """Make a batch of sequences, with distances and Needleman-Wunsch matrices of their pairs.
 
@@ -106,12 +107,14 @@ def pair_batch(
         mismatch: Score of different letters.
         gap: Score of a gap.
         kind: Kind of the matrix, as in ``nw_matrices``.
-        alphabet: Alphabet of the strings, or its name: dna, rna, iupac, protein.
+        alphabet: Alphabet of the sequences, or its name: dna, rna, iupac, protein. Only strings and both_strands need it.
         max_length: Pad tokens and matrices for this many letters; None for the length of the longest sequence.
         stride: s: matrices get every s-th row and column, for long sequences; the others are never in memory.
         target: Distance of each pair: edits, the edit distance; identity, 1 minus the identity (edits over the length of the
             longer sequence); score, (S(a, a) + S(b, b)) / 2 - S(a, b) of the alignment score S. See ``pair_targets``.
         scoring: Scores of letters and affine gaps for matrices and the target score, in place of match, mismatch and gap.
+        both_strands: Whether each sequence may be from either strand: the distance of a pair is the smaller of those to the
+            second sequence and to its reverse complement. Matrices then make no sense: give nwa_batch_size=0.
 
     Returns:
         The batch, on the CPU; ``tokens`` are ``<sos>``, codes and padding, or the tokens that were given.
@@ -125,7 +128,11 @@ def pair_batch(
     """
     if nwa_batch_size < 0:
         raise InputError(f"nwa_batch_size: expected at least 0, found {nwa_batch_size}")
-    codes, sizes, tokens = _codes(sequences, lengths, alphabet)
+    letters = as_alphabet(alphabet)
+    codes, sizes, tokens = _codes(sequences, lengths, letters)
+    if both_strands and (tokens is not None or nwa_batch_size):
+        found = f"nwa_batch_size={nwa_batch_size}" if tokens is None else "tokens of another tokenizer"
+        raise InputError(f"both_strands: expected strings or codes, and nwa_batch_size=0, found {found}")
     scores = Scores(match, mismatch, gap)
     if scoring is not None and (scores != PUBLISHED_SCORES or tokens is not None):
         found = "tokens of another tokenizer" if scores == PUBLISHED_SCORES else f"{match}, {mismatch}, {gap} beside it"
@@ -147,7 +154,7 @@ def pair_batch(
         chosen = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         block_pairs = _pairs_of_first(chosen, nwa_batch_size)
     used_scores = scores if scoring is None else scoring
-    distance = pair_targets(codes, sizes, chosen, target, used_scores)
+    distance = pair_targets(codes, sizes, chosen, target, used_scores, letters if both_strands else None)
     nw = pair_matrices(codes, sizes, chosen[:block_pairs], used_scores, kind, stride)
     used = np.unique(chosen[:block_pairs])
     if tokens is None:
@@ -190,7 +197,7 @@ def _pairs_of_first(pairs: NDArray[np.int64], sequences: int) -> int:
 
 
 def _codes(
-    sequences: object, lengths: ArrayLike | Tensor | None, alphabet: Alphabet | str
+    sequences: object, lengths: ArrayLike | Tensor | None, alphabet: Alphabet
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], Tensor | None]:
     """``(U, n)`` codes, ``(U,)`` lengths and, if tokens were given, the tokens."""
     if isinstance(sequences, (Tensor, np.ndarray)):
@@ -206,11 +213,7 @@ def _codes(
     return sequences.padded(), sequences.lengths, None
 
 
-def _pack(sequences: Sequence[object], alphabet: Alphabet | str) -> Sequences:
-    if isinstance(alphabet, str):
-        if alphabet not in ALPHABETS:
-            raise InputError(f"alphabet: expected one of {', '.join(ALPHABETS)}, found {alphabet!r}")
-        alphabet = ALPHABETS[alphabet]
+def _pack(sequences: Sequence[object], alphabet: Alphabet) -> Sequences:
     rows = []
     for number, sequence in enumerate(sequences):
         if isinstance(sequence, np.ndarray) and sequence.dtype == np.uint8 and sequence.ndim == 1:

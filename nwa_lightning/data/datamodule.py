@@ -22,7 +22,6 @@ from nwa_lightning.data.rng_state import random_state, set_random_state
 from nwa_lightning.data.scores import check_run, chosen_scoring, letter_score
 from nwa_lightning.data.targets import TargetName
 from nwa_lightning.data.trained_on import absolute_table, batch_arguments, check_batches, package_versions
-from nwa_lightning.errors import InputError
 from nwa_lightning.landmarks.features import draw_landmarks
 from nwa_lightning.sequences.catalog import OnInvalid
 from nwa_lightning.sequences.collection import Sequences
@@ -63,6 +62,8 @@ class NWADataModule(LightningDataModule):
         near: Copies or cluster members that make near pairs in each training batch; null for sequences drawn at random.
         target: Distance that a model learns: edits, the edit distance; identity, 1 minus the identity; score, the
             dissimilarity by alignment score, (S(a, a) + S(b, b)) / 2 - S(a, b).
+        both_strands: Whether the reads come from either strand: the distance of two reads is then the smaller of those to the
+            second and to its reverse complement. For the encoder StrandInvariant, without NWA: there are no matrices.
         match: Score of equal letters, in the Needleman-Wunsch matrix and the target score.
         mismatch: Score of different letters.
         gap: Score of a gap, or of its first letter; -11 goes with BLOSUM62.
@@ -104,6 +105,7 @@ class NWADataModule(LightningDataModule):
         augment: Augment | None = None,
         near: NearPairs | None = None,
         target: TargetName = "edits",
+        both_strands: bool = False,
         match: int = 1,
         mismatch: int = -1,
         gap: int = -1,
@@ -123,10 +125,11 @@ class NWADataModule(LightningDataModule):
         self.data = data
         self.batch_size = batch_size
         self.pairs = pairs
-        self.nwa_batch_size = nwa_batch_size
+        self.nwa_batch_size = 0 if both_strands else nwa_batch_size
         self.augment = augment
         self.near = near
         self.target = target
+        self.both_strands = both_strands
         self.scores = Scores(match, mismatch, gap)
         self.substitution = absolute_table(substitution)
         self.gap_extend = gap_extend
@@ -139,11 +142,9 @@ class NWADataModule(LightningDataModule):
         self.all_pairs = all_pairs
         self.num_workers = num_workers
         self.seed = seed
-        check_sizes(batch_size, pairs, nwa_batch_size, near, val_group=val_group, test_group=test_group)
+        check_sizes(batch_size, pairs, nwa_batch_size, near, num_workers, val_group=val_group, test_group=test_group)
         check_max_padding(max_padding)
         at_least_one("nwa_stride", nwa_stride)
-        if num_workers < 0:
-            raise InputError(f"num_workers: expected 0 for none or a number of processes, found {num_workers}")
         # Made here and not in setup(): the model is built with the longest length before setup() runs.
         self.reads = ReadSets(
             data=data,
@@ -164,8 +165,9 @@ class NWADataModule(LightningDataModule):
         #: ``scores``, or those of letters and affine gaps in their place.
         self.scoring = chosen_scoring(self.scores, substitution, gap_extend, self.alphabet) or self.scores
         #: How data sets label their pairs.
-        self.labels: dict[str, Any] = {"target": target, "scores": self.scoring}
-        check_run(target, self.scoring, self.alphabet, self.max_length, nwa_kind, nwa_stride)
+        self.labels: dict[str, Any] = {"target": target, "scores": self.scoring, "both_strands": both_strands}
+        self.labels["alphabet"] = self.alphabet
+        check_run(target, self.scoring, self.alphabet, self.max_length, nwa_kind, nwa_stride, both_strands)
         self._random_state: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
@@ -214,14 +216,13 @@ class NWADataModule(LightningDataModule):
             augment=self.augment,
             near=self.near,
             groups=None if group is None else find_groups(self.reads, group),
-            alphabet=self.alphabet,
             max_length=self._width,
             max_padding=self.max_padding,
             stride=self.nwa_stride,
             **self.labels,
         )
-        options: dict[str, Any] = {"first": self._next_step, "num_workers": self.num_workers}
-        return batch_loader(dataset, self.steps_per_epoch, self.trainer, **options)
+        first, workers = self._next_step, self.num_workers
+        return batch_loader(dataset, self.steps_per_epoch, self.trainer, first=first, num_workers=workers)
 
     def _next_step(self, after_epochs: int) -> int:
         """Number of the next training step; a resumed run restores its random numbers here, just before the step."""

@@ -11,7 +11,7 @@ from nwa_lightning.data.augment import Augment
 from nwa_lightning.data.batch import PairBatch, block_first_pairs, pair_batch
 from nwa_lightning.data.lengths import LengthWindows
 from nwa_lightning.data.near import Groups, NearPairs
-from nwa_lightning.data.scores import score_options
+from nwa_lightning.data.scores import label_options
 from nwa_lightning.data.targets import TargetName
 from nwa_lightning.errors import InputError
 from nwa_lightning.scoring import Scoring
@@ -41,6 +41,7 @@ class DrawnPairs(Dataset[PairBatch]):
         max_padding: How much of a batch may be padding; None for sequences of any length.
         stride: The matrices get every stride-th row and column.
         target: Distance of each pair, as in ``pair_batch``.
+        both_strands: As in ``pair_batch``.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class DrawnPairs(Dataset[PairBatch]):
         max_padding: float | None = None,
         stride: int = 1,
         target: TargetName = "edits",
+        both_strands: bool = False,
     ) -> None:
         self.max_length = max_length
-        self.labels = {"target": target, **score_options(scores)}
+        self.labels = label_options(target, scores, alphabet, both_strands)
         self.stride = stride
         self.windows = None if max_padding is None else LengthWindows(sequences.lengths, max_padding)
         self.sequences = sequences
@@ -110,7 +112,9 @@ class DrawnPairs(Dataset[PairBatch]):
         return pairs[kept]
 
 
-def check_sizes(batch_size: int, pairs: int | None, nwa_batch_size: int, near: NearPairs | None, **groups: int) -> None:
+def check_sizes(
+    batch_size: int, pairs: int | None, nwa_batch_size: int, near: NearPairs | None, num_workers: int, **groups: int
+) -> None:
     """Check the sizes of batches; the arguments are those of ``NWADataModule``.
 
     Args:
@@ -118,11 +122,14 @@ def check_sizes(batch_size: int, pairs: int | None, nwa_batch_size: int, near: N
         pairs: As there.
         nwa_batch_size: As there.
         near: As there.
+        num_workers: As there.
         **groups: Sequences of other groups, by the names of their arguments.
 
     Raises:
-        InputError: If there are too few sequences or pairs.
+        InputError: If there are too few sequences, pairs or workers.
     """
+    if num_workers < 0:
+        raise InputError(f"num_workers: expected 0 for none or a number of processes, found {num_workers}")
     for name, value in {"batch_size": batch_size, **groups}.items():
         if value < 2:
             raise InputError(f"{name}: expected at least 2 sequences, so that there is a pair, found {value}")
@@ -161,6 +168,8 @@ class FixedPairs(Dataset[PairBatch]):
         processes: Number of processes that share the batches.
         target: As in ``DrawnPairs``.
         scores: Scores of the target score.
+        alphabet: As in ``DrawnPairs``.
+        both_strands: As in ``pair_batch``.
     """
 
     #: Batches to keep in memory once they are made: enough for a usual validation set, little for a large one.
@@ -176,8 +185,10 @@ class FixedPairs(Dataset[PairBatch]):
         processes: int = 1,
         target: TargetName = "edits",
         scores: Scores | Scoring = PUBLISHED_SCORES,
+        alphabet: Alphabet = DNA,
+        both_strands: bool = False,
     ) -> None:
-        self.labels = {"target": target, **score_options(scores)}
+        self.labels = label_options(target, scores, alphabet, both_strands)
         self.sequences = sequences
         self.max_length = max_length
         self.kept: dict[int, PairBatch] = {}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nwa_lightning.alignment import Kind, Scores, check_kind, check_scores, nw_matrices
-from nwa_lightning.data.targets import TargetName, as_scoring, check_score_target, check_target
+from nwa_lightning.data.targets import TargetName, as_scoring, check_score_target, check_strands, check_target
 from nwa_lightning.errors import InputError
 from nwa_lightning.scoring import Scoring, strided_matrices
 from nwa_lightning.sequences.alphabet import FIRST_LETTER, Alphabet
@@ -52,7 +52,13 @@ def chosen_scoring(
 
 
 def check_run(
-    target: TargetName, scoring: Scores | Scoring, alphabet: Alphabet, max_length: int, kind: Kind, stride: int
+    target: TargetName,
+    scoring: Scores | Scoring,
+    alphabet: Alphabet,
+    max_length: int,
+    kind: Kind,
+    stride: int,
+    both_strands: bool,
 ) -> None:
     """Check the target, the scores and the matrices of a run before it starts.
 
@@ -63,12 +69,15 @@ def check_run(
         max_length: Letters of the longest sequence.
         kind: Kind of the matrices.
         stride: Stride of the matrices.
+        both_strands: Whether the sequences may be from either strand.
 
     Raises:
         InputError: If they do not go together, or a score could leave its type.
     """
     check_target(target)
     check_kind(kind)
+    if both_strands:
+        check_strands(alphabet, scoring)
     if isinstance(scoring, Scoring):
         scoring.check_length(max_length)
         if kind == "best_through" and not scoring.linear:
@@ -103,9 +112,12 @@ def letter_score(scoring: Scores | Scoring, sequences: Sequences) -> float:
     return found
 
 
-def score_options(scores: Scores | Scoring) -> dict[str, Any]:
-    """The scores of a run as arguments of ``pair_batch``."""
-    return scores._asdict() if isinstance(scores, Scores) else {"scoring": scores}
+def label_options(
+    target: TargetName, scores: Scores | Scoring, alphabet: Alphabet, both_strands: bool
+) -> dict[str, Any]:
+    """How pairs are labelled, as arguments of ``pair_batch``."""
+    options = scores._asdict() if isinstance(scores, Scores) else {"scoring": scores}
+    return {"target": target, "alphabet": alphabet, "both_strands": both_strands, **options}
 
 
 def pair_matrices(

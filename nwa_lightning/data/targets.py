@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from nwa_lightning.alignment import Scores, code_distances
 from nwa_lightning.errors import InputError
 from nwa_lightning.scoring import Scoring, alignment_scores
+from nwa_lightning.sequences.alphabet import FIRST_LETTER, Alphabet
 from nwa_lightning.sequences.packed import Packed
+from nwa_lightning.sequences.strands import complement_table, with_other_strands
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +51,7 @@ def pair_targets(
     pairs: NDArray[np.int64],
     target: TargetName,
     scoring: Scores | Scoring,
+    strands: Alphabet | None = None,
 ) -> NDArray[np.int64] | NDArray[np.float32]:
     r"""The number of each pair that a model learns to predict, as a distance: 0 for equal sequences.
 
@@ -71,14 +74,21 @@ def pair_targets(
         pairs: ``(P, 2)`` rows of ``codes``.
         target: Which number.
         scoring: The scores; only ``score`` uses them.
+        strands: Alphabet of sequences whose strands are unknown: the number of a pair is the smaller of those of the first
+            sequence with the second and with its reverse complement. Turning the first one instead gives the same number.
 
     Returns:
         ``(P,)``, int64 for edits, float32 for all others.
 
     Raises:
-        InputError: See ``check_target`` and ``check_score_target``.
+        InputError: See ``check_target``, ``check_score_target`` and ``check_strands``.
     """
     check_target(target)
+    if strands is not None:
+        check_strands(strands, scoring)
+        both, sizes = with_other_strands(codes, lengths, strands), np.concatenate([lengths, lengths])
+        turned = pairs + np.array([0, len(codes)])
+        return np.minimum(*(pair_targets(both, sizes, rows, target, scoring) for rows in (pairs, turned)))
     if target != "score":
         edits = code_distances(codes, lengths, pairs).astype(np.int64)
         if target == "edits":
@@ -124,6 +134,18 @@ def check_score_target(scoring: Scoring, codes: NDArray[Any]) -> None:
             f"target: expected a gap that scores at most {own.min() / 2:g}, half of a letter beside itself, found "
             f"{scoring.gap_extend}; lower gap and gap_extend"
         )
+
+
+def check_strands(alphabet: Alphabet, scoring: Scores | Scoring) -> None:
+    """Raise an ``InputError`` if letters have no complements, or if two of them score less or more than their complements."""
+    complement = np.frombuffer(complement_table(alphabet), dtype=np.uint8)
+    if isinstance(scoring, Scoring):
+        letters = np.arange(FIRST_LETTER, alphabet.size)
+        others, table = complement[letters], scoring.substitution
+        if (table[np.ix_(letters, letters)] != table[np.ix_(others, others)]).any():
+            raise InputError(
+                "both_strands: expected letters that score as their complements do, found two that do not; use another matrix"
+            )
 
 
 def as_scoring(scoring: Scores | Scoring, codes: NDArray[Any]) -> Scoring:

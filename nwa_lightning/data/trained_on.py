@@ -33,16 +33,16 @@ DATA_ARGUMENTS: Final = (
 _SCORES: Final = ("match", "mismatch", "gap", "substitution", "gap_extend")
 
 #: Arguments that must also stay the same when a run resumes: others would change what the model or the term learns.
-MATRIX_ARGUMENTS: Final = ("target", *_SCORES, "nwa_kind")
+MATRIX_ARGUMENTS: Final = ("target", "both_strands", *_SCORES, "nwa_kind")
 
 #: Arguments of the training batches that are plain values themselves.
 _BATCHES: Final = (
     *("batch_size", "pairs", "nwa_batch_size", "nwa_kind", "nwa_stride", "fixed_width", "max_padding"),
-    *("target", "substitution", "gap_extend"),
+    *("target", "both_strands", "substitution", "gap_extend"),
 )
 
 #: What the arguments are in checkpoints from before there were such arguments.
-_BEFORE: Final = {"target": "edits", "substitution": None, "gap_extend": None}
+_BEFORE: Final = {"target": "edits", "both_strands": False, "substitution": None, "gap_extend": None}
 
 
 def batch_arguments(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def batch_arguments(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def target_arguments(batches: Mapping[str, Any]) -> dict[str, Any]:
     """The recorded arguments of the training batches that decide what a model predicts, so also what a test measures."""
-    names = ("target", *(_SCORES if batches.get("target") == "score" else ()))
+    names = ("target", "both_strands", *(_SCORES if batches.get("target") == "score" else ()))
     return {name: batches[name] for name in names if name in batches}
 
 

@@ -75,7 +75,7 @@ class Report:
         if count == 0:
             raise InputError(
                 "nwa_batch_size: expected Needleman-Wunsch matrices in the first batch, found none, so NWA would do nothing; set "
-                "it to at least 2 (NWADataModule, pair_batch), or train without NWA (nwa_weight=None)"
+                "it to at least 2 (NWADataModule, pair_batch; both_strands makes none), or train without NWA (nwa_weight=None)"
             )
         self.announced = True
         assert nwa.sizes is not None

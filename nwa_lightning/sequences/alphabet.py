@@ -90,3 +90,16 @@ IUPAC: Final = Alphabet("iupac", "ACGTRYSWKMBDHVN")
 PROTEIN: Final = Alphabet("protein", "ACDEFGHIKLMNPQRSTVWY")
 
 ALPHABETS: Final[dict[str, Alphabet]] = {alphabet.name: alphabet for alphabet in (DNA, RNA, IUPAC, PROTEIN)}
+
+
+def as_alphabet(given: Alphabet | str) -> Alphabet:
+    """An alphabet, or the one of a name.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    if isinstance(given, Alphabet):
+        return given
+    if given not in ALPHABETS:
+        raise InputError(f"alphabet: expected one of {', '.join(ALPHABETS)}, found {given!r}")
+    return ALPHABETS[given]

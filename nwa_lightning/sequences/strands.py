@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from nwa_lightning._checks import padded_lengths, row_pairs
 from nwa_lightning.errors import InputError
-from nwa_lightning.levenshtein import take_flat
 from nwa_lightning.sequences.alphabet import DNA, PADDING, Alphabet
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
@@ -49,38 +47,25 @@ def reverse_complement(sequences: Sequences, alphabet: Alphabet = DNA) -> Sequen
     return Sequences(Packed.of(row.translate(table)[::-1] for row in sequences.bases), sequences.labels)
 
 
-def strand_distances(
-    codes: NDArray[np.uint8], lengths: ArrayLike, pairs: ArrayLike, alphabet: Alphabet = DNA, *, threads: int = 1
-) -> NDArray[np.int32]:
-    """Edit distances of pairs whose strands are unknown: the smaller of those to the second sequence and to its other strand.
-
-    It does not matter which sequence of a pair is turned: turning both changes no edit distance.
+def with_other_strands(
+    codes: NDArray[np.uint8], lengths: NDArray[np.int64], alphabet: Alphabet = DNA
+) -> NDArray[np.uint8]:
+    """``(2 U, n)`` codes: ``(U, n)`` codes, and then their reverse complements in the same order.
 
     Args:
-        codes: ``(U, n)`` uint8, one sequence per row; codes beyond a sequence's length are not read.
-        lengths: ``(U,)`` letters of each sequence, at most ``n``.
-        pairs: ``(P, 2)`` rows of ``codes``.
+        codes: uint8, one sequence per row.
+        lengths: ``(U,)`` letters of each sequence; codes behind them are not turned.
         alphabet: Alphabet of the codes.
-        threads: Threads that share the pairs.
-
-    Returns:
-        ``(P,)`` edits.
 
     Raises:
-        InputError: For a wrong shape, type, index or length, or if the letters have no complements.
+        InputError: If the letters have no complements.
 
     Example:
-        >>> codes = np.array([[2, 2, 3], [4, 5, 5], [4, 4, 0]], dtype=np.uint8)  # AAC, GTT, GG
-        >>> strand_distances(codes, [3, 3, 2], [[0, 1], [0, 2]]).tolist()
-        [0, 2]
+        >>> with_other_strands(np.array([[2, 2, 3, 0]], dtype=np.uint8), np.array([3])).tolist()  # AAC and GTT
+        [[2, 2, 3, 0], [4, 5, 5, 0]]
     """
-    sizes = padded_lengths(codes, lengths)
-    rows = row_pairs("pairs", pairs, "codes", len(codes))
+    places = np.arange(codes.shape[1])[None]
+    ends = np.asarray(lengths)[:, None]
+    turned = np.take_along_axis(codes, np.where(places < ends, ends - 1 - places, places), axis=1)
     table = np.frombuffer(complement_table(alphabet), dtype=np.uint8)
-    # Each whole row is turned, so its bases come last in it.
-    flat = np.concatenate([codes.reshape(-1), table[codes[:, ::-1]].reshape(-1)])
-    starts = codes.shape[1] * np.arange(2 * len(codes))
-    starts[len(codes) :] += codes.shape[1] - sizes
-    letters = take_flat(flat, starts, np.concatenate([sizes, sizes]), threads=threads)
-    turned = rows + np.array([0, len(codes)])
-    return np.minimum(letters.pairs(rows, threads=threads), letters.pairs(turned, threads=threads))
+    return np.concatenate([codes, table[turned]])

@@ -220,7 +220,7 @@ def test_all_sets_of_a_run_have_the_target(reads, target):
 
 def test_old_checkpoints_were_trained_on_edits():
     old = {"match": 1, "mismatch": -1, "gap": -1, "nwa_kind": "prefix"}
-    new = {**old, "target": "edits", "substitution": None, "gap_extend": None}
+    new = {**old, "target": "edits", "both_strands": False, "substitution": None, "gap_extend": None}
     check_batches(old, new, training=True)
     check_batches(old, {**new, "gap": -2}, training=False)  # no number of a test depends on it
     for name, value in (("target", "score"), ("substitution", "BLOSUM62"), ("gap_extend", -1)):

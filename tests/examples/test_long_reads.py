@@ -1,4 +1,4 @@
-"""The studies of whole genes and of proteins, and the benchmark of long reads, on small data."""
+"""The studies of whole genes, proteins and strands, and the benchmark of long reads, on small data."""
 
 import importlib
 from pathlib import Path
@@ -58,6 +58,34 @@ def test_protein_families(tmp_path, monkeypatch):
     cells = study.read_cells(out)
     assert [cell["row"] for cell in cells] == rows
     assert all(float(cell["rmse_score"]) > float(cell["rmse"]) / 100 > 0 for cell in cells)
+    assert study.table(cells).count("\n") == 1 + len(rows)
+
+
+def test_proteins_of_a_file(proteins, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "study")
+    study = importlib.import_module("protein")
+    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
+    out = tmp_path / "cells.csv"
+    monkeypatch.setattr(
+        "sys.argv", ["protein.py", "--data", str(proteins), "--rows", "kmer1", "--seeds", "0", "--out", str(out)]
+    )
+    study.main()
+    assert [(cell["data"], cell["row"]) for cell in study.read_cells(out)] == [(proteins.name, "kmer1")]
+
+
+def test_strands(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "study")
+    study = importlib.import_module("strands")
+    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
+    short_clock(monkeypatch)
+    out = tmp_path / "cells.csv"
+    rows = ["constant", "linear", "linear+both"]
+    options = ["--seconds", "0.5", "--seeds", "0", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["strands.py", "--rows", *rows, *options])
+    study.main()
+    cells = study.read_cells(out)
+    assert [cell["row"] for cell in cells] == rows
+    assert all(float(cell["rmse"]) > 0 for cell in cells)
     assert study.table(cells).count("\n") == 1 + len(rows)
 
 
