@@ -3,7 +3,8 @@
 Run it with ``python examples/study/near_pairs.py``, and with ``--table`` for the table of the finished cells. A row is an
 encoder and its changes, joined by ``+``::
 
-    landmarks, residual     examples/configs/landmarks.yaml and residual.yaml
+    landmarks, residual, pooled     examples/configs/landmarks.yaml, residual.yaml and pooled.yaml
+    constant                the same distance for every pair
     v                       a quarter of each batch variants with up to 5 % edits (landmarks.yaml has them anyway)
     n0.25                   a fraction of 0.25 of each batch are near partners: copies with up to 5 % edits
     g0.25                   near partners are reads of the same cluster
@@ -13,10 +14,10 @@ The first cell of an encoder trains for the given CPU seconds; the time of a ste
 cells of this encoder have as many steps. A step with near pairs takes 0.3 ms more.
 
 Queries are the test reads, 1,500 of them; candidates are all other reads of the file. A query is a hit if one of its candidates
-at rank 1, or among the first ten, is as near by exact edit distance as the nearest of all reads. With ``--cnr`` (clustered
-nanopore reads: columns cluster_index and read) no cluster is in two sets; a query is also a hit if the first candidate is from
-its cluster. Settings are chosen on validation reads, whose candidates are all reads but those of the test set. Every finished
-cell is a line of the CSV file, so an interrupted study resumes.
+at rank 1, or among the first ten, is as near by exact edit distance as the nearest of all reads. ``--data`` is human16s, storage
+with a size, or a file of clustered nanopore reads (columns cluster_index and read). Of the last two, no cluster is in two sets.
+In the file, a query is also a hit if the first candidate is from its cluster. Settings are chosen on validation reads, whose
+candidates are all reads but those of the test set. Finished cells are lines of the CSV file, so an interrupted study resumes.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from baselines import fitting_batches
 from finished import add_cell, find_cell, grouped, read_cells, study_parser
 from landmarks import Clock, machine, spread
 from numpy.typing import NDArray
 
-from nwa_lightning import EditDistanceModel, Sequences
+from nwa_lightning import EditDistanceModel, NWADataModule, Sequences
 from nwa_lightning.cli.lightning_cli import NWACLI
 from nwa_lightning.data.datasets import SingleSequences
 from nwa_lightning.levenshtein import take_flat
+from nwa_lightning.models.baselines import ConstantBaseline
 from nwa_lightning.models.edit_distance import predictor
 from nwa_lightning.models.metrics import evaluate
 
@@ -43,8 +46,9 @@ RESULTS: Final = Path(__file__).parents[1] / "results" / "near_pairs.csv"
 CONFIGS: Final = Path(__file__).parents[1] / "configs"
 CLUSTER: Final = "cluster_index"
 QUERIES: Final = 1500
-#: The most edits of a near pair.
+#: The most edits of a near pair; two copies of a storage strand have more than 10.
 NEAR: Final = 10
+NEAR_COPIES: Final = 40
 METRICS: Final = ("nearest_1", "nearest_10", "rmse", "rmse_near", "cluster_1", "cluster_all")
 COLUMNS: Final = (
     "data", "row", "budget", "seed", "steps", "seconds", *(f"val_{name}" for name in METRICS), *METRICS, "machine",
@@ -70,13 +74,20 @@ def options_of(row: str) -> list[str]:
     return found
 
 
+def split_of(source: str) -> dict[str, Any]:
+    """How the reads are split, as arguments of the data module."""
+    if source.startswith("storage"):
+        return {"split_by": "clusters", "split_identity": 0.75}
+    return {"split_by": "content" if source == "human16s" else CLUSTER}
+
+
 def build(row: str, source: str, seed: int, steps: int) -> NWACLI:
     """The model, data and trainer of ``nwa fit``, without folders for logs and checkpoints."""
     settings = {
         "seed_everything": seed,
         "data.data": source,
         "data.seed": seed,
-        "data.split_by": "content" if source == "human16s" else CLUSTER,
+        **{f"data.{name}": value for name, value in split_of(source).items()},
         "trainer.max_steps": steps,
         "trainer.logger": "false",
         "trainer.enable_model_summary": "false",
@@ -104,6 +115,15 @@ def steps_of(row: str, source: str, seed: int, seconds: float, cells: list[dict[
 
 def run_cell(row: str, source: str, seed: int, steps: int) -> dict[str, Any]:
     """Train and test one cell."""
+    near = NEAR_COPIES if source.startswith("storage") else NEAR
+    if row == "constant":
+        data = NWADataModule(source, seed=seed, nwa_batch_size=0, **split_of(source))
+        predict = ConstantBaseline().fit(fitting_batches(data))
+        found = {"steps": 0, "seconds": 0}
+        for sign, loader in ("val_", data.val_dataloader()), ("", data.test_dataloader()):
+            errors = evaluate(predict, loader, near)
+            found |= {f"{sign}rmse": errors["rmse"], f"{sign}rmse_near": errors["rmse_homologous"]}
+        return rounded(found)
     cli = build(row, source, seed, steps)
     start = time.process_time()
     cli.trainer.fit(cli.model, cli.datamodule)
@@ -116,11 +136,17 @@ def run_cell(row: str, source: str, seed: int, steps: int) -> dict[str, Any]:
     for sign, part, loader, targets in zip(
         ("val_", ""), (data.split.val, data.split.test), loaders, candidates, strict=True
     ):
-        errors = evaluate(predictor(model), loader(), NEAR)
+        errors = evaluate(predictor(model), loader(), near)
         hits = retrieval(model, part.take(np.arange(min(QUERIES, len(part)))), targets)
         found |= {f"{sign}{name}": value for name, value in hits.items()}
         found |= {f"{sign}rmse": errors["rmse"], f"{sign}rmse_near": errors["rmse_homologous"]}
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+    return rounded(found)
+
+
+def rounded(found: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a cell; empty for those that it has not."""
+    shown = {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+    return dict.fromkeys(COLUMNS[4:-1], "") | shown
 
 
 def retrieval(model: EditDistanceModel, queries: Sequences, targets: Sequences) -> dict[str, float | str]:
@@ -186,23 +212,23 @@ def main() -> None:
     rows = [f"landmarks{change}" for change in ("", "+n0.25", "+n0.5")]
     rows += [f"residual{change}" for change in ("", "+v", "+n0.25", "+n0.5", "+v+n0.25")]
     parser = study_parser(__doc__, rows=rows, seconds=60, out=RESULTS)
-    parser.add_argument("--cnr", help="the file of clustered nanopore reads, instead of human16s")
+    parser.add_argument("--data", default="human16s", help="human16s, storage, or a file of clustered nanopore reads")
     options = parser.parse_args()
     if options.table:
         print(table(read_cells(options.out)))
         return
     torch.set_num_threads(1)
-    source = options.cnr or "human16s"
+    source = options.data
     for seed in options.seeds:
         for row in options.rows:
             about = {"data": name_of(source), "row": row, "budget": f"{options.seconds:g}", "seed": seed}
             cells = read_cells(options.out)
             if find_cell(cells, about):
                 continue
-            steps = steps_of(row, source, seed, options.seconds, cells)
+            steps = 0 if row == "constant" else steps_of(row, source, seed, options.seconds, cells)
             cell = about | run_cell(row, source, seed, steps) | {"machine": machine()}
             add_cell(options.out, COLUMNS, cell)
-            hits = f"nearest read found {cell['nearest_1']:.1f} %, within ten {cell['nearest_10']:.1f} %"
+            hits = f"nearest read found {cell['nearest_1']} %, within ten {cell['nearest_10']} %"
             print(f"{row} seed {seed}: {hits}, RMSE {cell['rmse']:.3f}, near pairs {cell['rmse_near']:.3f}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The studies of whole genes, proteins and strands, and the benchmark of long reads, on small data."""
+"""The studies of whole genes, proteins, strands and near pairs, and the benchmark of long reads, on small data."""
 
 import importlib
 from pathlib import Path
@@ -71,6 +71,24 @@ def test_proteins_of_a_file(proteins, tmp_path, monkeypatch):
     )
     study.main()
     assert [(cell["data"], cell["row"]) for cell in study.read_cells(out)] == [(proteins.name, "kmer1")]
+
+
+def test_near_pairs_of_storage_strands(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "study")
+    study = importlib.import_module("near_pairs")
+    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
+    short_clock(monkeypatch)
+    out = tmp_path / "cells.csv"
+    rows = ["constant", "pooled+v+r0.98", "pooled+n0.25+r0.98"]
+    options = ["--data", "storage:300", "--seconds", "0.3", "--seeds", "0", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["near_pairs.py", "--rows", *rows, *options])
+    study.main()
+    cells = study.read_cells(out)
+    assert [cell["row"] for cell in cells] == rows
+    assert cells[1]["steps"] == cells[2]["steps"]
+    assert all(float(cell["rmse_near"]) > 0 for cell in cells)
+    assert [cell["nearest_1"] == "" for cell in cells] == [True, False, False]
+    assert study.table(cells).count("\n") == 1 + len(rows)
 
 
 def test_strands(tmp_path, monkeypatch):
