@@ -34,6 +34,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Final
@@ -228,8 +229,9 @@ def table(cells: list[dict[str, str]]) -> str:
 
 
 def spread(group: list[dict[str, str]], name: str) -> str:
+    """Mean and standard deviation of a column; empty if a set has no such number, such as an error of pairs it has not."""
     values = [float(cell[name]) for cell in group if cell[name]]
-    if not values:
+    if not values or not all(map(isfinite, values)):
         return ""
     return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nwa_lightning._kernels import default_threads, set_threads
 from nwa_lightning.errors import InputError
-from nwa_lightning.sequences.alphabet import ALPHABETS, Alphabet
+from nwa_lightning.sequences.alphabet import Alphabet, as_alphabet
 from nwa_lightning.sequences.catalog import load_sequences
 from nwa_lightning.sequences.collection import Sequences
 
@@ -37,9 +37,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, without: str) -> None:
     )
     parser.add_argument(
         "--alphabet",
-        choices=sorted(ALPHABETS),
         default="dna",
-        help="letters of the reads, without a checkpoint (default: dna)",
+        help="letters of the reads, without a checkpoint: dna, rna, iupac, protein, or the letters themselves (default: dna)",
     )
     parser.add_argument(
         "--on_invalid",
@@ -72,7 +71,7 @@ def threads_of(chosen: argparse.Namespace) -> int:
 
 def alphabet_of(chosen: argparse.Namespace) -> Alphabet:
     """The alphabet that was asked for."""
-    return ALPHABETS[chosen.alphabet]
+    return as_alphabet(chosen.alphabet)
 
 
 def read_sequences(source: str, chosen: argparse.Namespace, alphabet: Alphabet | None = None) -> Sequences:

@@ -107,7 +107,7 @@ def pair_batch(
         mismatch: Score of different letters.
         gap: Score of a gap.
         kind: Kind of the matrix, as in ``nw_matrices``.
-        alphabet: Alphabet of the sequences, or its name: dna, rna, iupac, protein. Only strings and both_strands need it.
+        alphabet: Alphabet of the sequences: dna, rna, iupac, protein, or its letters. Only strings and both_strands need it.
         max_length: Pad tokens and matrices for this many letters; None for the length of the longest sequence.
         stride: s: matrices get every s-th row and column, for long sequences; the others are never in memory.
         target: Distance of each pair: edits, the edit distance; identity, 1 minus the identity (edits over the length of the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
@@ -42,7 +42,7 @@ class NWADataModule(LightningDataModule):
             the path of a FASTA, FASTQ, CSV, TSV or one-sequence-per-line file, compressed or not.
         test_data: Another such file or set, which is the whole test set; its sequences are left out of training and
             validation. null takes the test set from data.
-        alphabet: The letters that may occur, in upper or lower case.
+        alphabet: The letters that may occur, in upper or lower case: dna, rna, iupac, protein, or your own, such as ACDEFX.
         on_invalid: What to do with a sequence that has another letter: stop with an error, or drop it with a warning.
         max_length: The most bases per sequence that a model is built for; null takes the longest sequence of data, or the
             value in the checkpoint.
@@ -90,7 +90,7 @@ class NWADataModule(LightningDataModule):
         self,
         data: str = "human16s",
         test_data: str | None = None,
-        alphabet: Literal["dna", "rna", "iupac", "protein"] = "dna",
+        alphabet: str = "dna",
         on_invalid: OnInvalid = "error",
         max_length: int | None = None,
         on_long: OnLong = "error",

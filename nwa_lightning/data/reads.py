@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from nwa_lightning.data.trained_on import DATA_ARGUMENTS, absolute, check_arguments, check_sequences
 from nwa_lightning.errors import InputError
-from nwa_lightning.sequences.alphabet import ALPHABETS, Alphabet
+from nwa_lightning.sequences.alphabet import Alphabet, as_alphabet
 from nwa_lightning.sequences.catalog import OnInvalid, load_sequences
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.content import fingerprint, seeded
@@ -64,7 +64,7 @@ class ReadSets:
     @property
     def letters(self) -> Alphabet:
         """The alphabet itself."""
-        return ALPHABETS[self.alphabet]
+        return as_alphabet(self.alphabet)
 
     @property
     def longest(self) -> int:

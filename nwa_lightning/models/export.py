@@ -21,7 +21,7 @@ from nwa_lightning.models.checkpoint import read_checkpoint
 from nwa_lightning.models.distances import as_distance
 from nwa_lightning.models.edit_distance import EditDistanceModel
 from nwa_lightning.parts import Part, build_part, import_class
-from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS, Alphabet
+from nwa_lightning.sequences.alphabet import ALPHABETS, FIRST_LETTER, PADDING, SOS, Alphabet, as_alphabet
 
 WEIGHTS: Final = "encoder.safetensors"
 CONFIG: Final = "config.json"
@@ -211,9 +211,9 @@ def _letters(vocabulary: int, trained_on: dict[str, Any] | None) -> dict[str, in
 
     If the checkpoint does not name it, the codes of all alphabets of that size (T and U share a code); None without any.
     """
-    trained = ALPHABETS.get(str((trained_on or {}).get("arguments", {}).get("alphabet")))
+    trained = (trained_on or {}).get("arguments", {}).get("alphabet")
     if trained is not None:
-        return _codes_of([trained])
+        return _codes_of([as_alphabet(trained)])
     return _codes_of([alphabet for alphabet in ALPHABETS.values() if alphabet.size == vocabulary]) or None
 
 

@@ -28,7 +28,7 @@ from nwa_lightning.models.distances import EmbeddingDistance
 from nwa_lightning.models.pretrained import PRETRAINED, load_pretrained
 from nwa_lightning.parts import build_part, import_class
 from nwa_lightning.search.files import replaced
-from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, Alphabet
+from nwa_lightning.sequences.alphabet import DNA, Alphabet, as_alphabet
 from nwa_lightning.sequences.collection import Sequences
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class ReadEmbedder:
         saved = read_checkpoint(path)
         known = saved.get("NWADataModule", {}).get("trained_on", {})
         arguments = known.get("arguments", {})
-        alphabet = ALPHABETS.get(str(arguments.get("alphabet")), DNA)
+        alphabet = as_alphabet(arguments.get("alphabet", DNA))
         width = bool(known.get("batches", {}).get("fixed_width", False))
         if str(checkpoint) in PRETRAINED and not path.exists():
             model: Any = load_pretrained(str(checkpoint))

@@ -42,7 +42,7 @@ from nwa_lightning.search.vectors import (
     wanted_sample,
     write_index,
 )
-from nwa_lightning.sequences.alphabet import ALPHABETS
+from nwa_lightning.sequences.alphabet import as_alphabet
 
 if TYPE_CHECKING:
     from nwa_lightning.search.embedder import ReadEmbedder
@@ -85,7 +85,7 @@ def build_shard(shard: Path, trained_index: Path, target: Path, *, alphabet: str
     Raises:
         InputError: If a file cannot be read or written.
     """
-    vectors = read_shard(shard, ALPHABETS[alphabet], model).embeddings
+    vectors = read_shard(shard, as_alphabet(alphabet), model).embeddings
     write_index(filled(read_index(trained_index), vectors), target)
 
 

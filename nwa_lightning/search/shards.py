@@ -19,7 +19,7 @@ from nwa_lightning.errors import InputError, one_line
 from nwa_lightning.search.extra import optional
 from nwa_lightning.search.files import replaced, sha256
 from nwa_lightning.search.reads import Reads
-from nwa_lightning.sequences.alphabet import ALPHABETS, Alphabet
+from nwa_lightning.sequences.alphabet import Alphabet, as_alphabet
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.packed import Packed
 
@@ -89,7 +89,7 @@ class Shards:
     @property
     def alphabet(self) -> Alphabet:
         """Alphabet of the reads."""
-        return ALPHABETS[self.manifest.alphabet]
+        return as_alphabet(self.manifest.alphabet)
 
     def path(self, number: int) -> Path:
         """Path of a shard."""
@@ -171,8 +171,9 @@ def _check_manifest(manifest: Manifest) -> None:
     records = manifest.shards if isinstance(manifest.shards, list) else []
     if not records or not all(isinstance(record, dict) and {"file", "sha256"} <= record.keys() for record in records):
         wrong.append("shards")
-    if wrong or manifest.alphabet not in ALPHABETS:
-        raise ValueError(f"{(wrong or ['alphabet'])[0]} is missing or wrong")
+    if wrong:
+        raise ValueError(f"{wrong[0]} is missing or wrong")
+    as_alphabet(manifest.alphabet)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

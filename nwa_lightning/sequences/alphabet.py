@@ -18,6 +18,9 @@ PADDING: Final = 0
 SOS: Final = 1
 FIRST_LETTER: Final = 2
 
+#: Letters that an alphabet of one's own may have.
+_OWN_LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ*")
+
 #: Codes that stand for no letter.
 _NO_LETTERS: Final = bytes(range(FIRST_LETTER))
 
@@ -27,7 +30,7 @@ class Alphabet:
     """An ordered set of letters, upper and lower case alike.
 
     Attributes:
-        name: The name by which the command line knows it.
+        name: The name by which the command line knows it: its letters, if it is one's own.
         letters: Upper-case letters in the order of their codes.
     """
 
@@ -74,8 +77,9 @@ class Alphabet:
         codes = sequence.encode("ascii", "replace").translate(self._code_of_byte)
         position = codes.find(PADDING)
         if position >= 0:
+            name = "" if self.name == self.letters else f" ({self.name})"
             raise InputError(
-                f"position {position + 1}: expected one of {self.letters} ({self.name}), found {sequence[position]!r}"
+                f"position {position + 1}: expected one of {self.letters}{name}, found {sequence[position]!r}"
             )
         return np.frombuffer(codes, dtype=np.uint8)
 
@@ -93,13 +97,26 @@ ALPHABETS: Final[dict[str, Alphabet]] = {alphabet.name: alphabet for alphabet in
 
 
 def as_alphabet(given: Alphabet | str) -> Alphabet:
-    """An alphabet, or the one of a name.
+    """An alphabet by its name, or of your own letters.
+
+    Args:
+        given: ``dna``, ``rna``, ``iupac`` or ``protein``; or at least two different letters, in upper case and in the order of
+            their codes, such as ``ACDEFGHIKLMNPQRSTVWYX``; ``*`` may be one. An alphabet is returned as it is.
 
     Raises:
-        InputError: If there is none of that name.
+        InputError: If it is neither.
+
+    Example:
+        >>> as_alphabet("HP").encode("hpph").tolist()
+        [2, 3, 3, 2]
     """
     if isinstance(given, Alphabet):
         return given
-    if given not in ALPHABETS:
-        raise InputError(f"alphabet: expected one of {', '.join(ALPHABETS)}, found {given!r}")
-    return ALPHABETS[given]
+    if given in ALPHABETS:
+        return ALPHABETS[given]
+    if len(given) < 2 or len(set(given)) < len(given) or not set(given) <= _OWN_LETTERS:
+        raise InputError(
+            f"alphabet: expected one of {', '.join(ALPHABETS)}, or two or more different letters in upper case, found {given!r}; "
+            f"write the letters as in ACDEFGHIKLMNPQRSTVWYX"
+        )
+    return Alphabet(given, given)

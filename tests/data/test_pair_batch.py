@@ -111,7 +111,11 @@ TOKENS = torch.zeros(2, 3, dtype=torch.long)
             {},
             r"sequence 1, position 2: expected one of ACGT \(dna\), found 'N'; choose another alphabet",
         ),
-        ((["A"],), {"alphabet": "greek"}, "alphabet: expected one of dna, rna, iupac, protein, found 'greek'"),
+        (
+            (["A"],),
+            {"alphabet": "greek"},
+            "alphabet: expected one of dna, rna, iupac, protein, or two .* found 'greek'",
+        ),
         ((["A"],), {"lengths": [1]}, "lengths: expected none with strings"),
         ((["ACG"],), {"max_length": 2}, "max_length: expected at least the 3 letters of the longest sequence, found 2"),
         ((["A"],), {"nwa_batch_size": -1}, "nwa_batch_size: expected at least 0, found -1"),

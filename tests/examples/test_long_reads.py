@@ -116,3 +116,15 @@ def test_the_step_of_long_reads(monkeypatch):
         assert found["bytes"] > 1e6
     assert benchmark.exponent([10, 100, 1000], [3 * n**1.5 for n in (10, 100, 1000)]) == pytest.approx(1.5)
     assert np.isfinite(benchmark.exponent([1, 2], [1.0, 1.0]))
+
+
+def test_padding(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "benchmarks")
+    benchmark = importlib.import_module("padding")
+    monkeypatch.setattr(benchmark, "FIRST_STEPS", 2)
+    path = tmp_path / "reads.txt"
+    benchmark.write_reads(path, 400, 60)
+    constant, free, alike = (benchmark.measure(path, *options) for options in ((None, 0), (None, 0.3), (0.1, 0.3)))
+    assert min(constant.values()) > 0
+    assert alike["padding"] < free["padding"] / 2
+    assert all(value > 0 for found in (free, alike) for value in found.values())
