@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -209,11 +210,12 @@ def _is_edit_distance_model(hyper_parameters: dict[str, Any], state: dict[str, T
 def _letters(vocabulary: int, trained_on: dict[str, Any] | None) -> dict[str, int] | None:
     """Codes of the letters of the alphabet that the model was trained with.
 
-    If the checkpoint does not name it, the codes of all alphabets of that size (T and U share a code); None without any.
+    If the checkpoint does not name one that is known, the codes of all alphabets of that size (T and U share a code); None without any.
     """
     trained = (trained_on or {}).get("arguments", {}).get("alphabet")
-    if trained is not None:
-        return _codes_of([as_alphabet(trained)])
+    with suppress(InputError):
+        if trained is not None:
+            return _codes_of([as_alphabet(trained)])
     return _codes_of([alphabet for alphabet in ALPHABETS.values() if alphabet.size == vocabulary]) or None
 
 
