@@ -210,7 +210,7 @@ def _is_edit_distance_model(hyper_parameters: dict[str, Any], state: dict[str, T
 def _letters(vocabulary: int, trained_on: dict[str, Any] | None) -> dict[str, int] | None:
     """Codes of the letters of the alphabet that the model was trained with.
 
-    If the checkpoint does not name one that is known, the codes of all alphabets of that size (T and U share a code); None without any.
+    If the checkpoint names none that is known, the codes of all alphabets of that size (T and U share a code); None without any.
     """
     trained = (trained_on or {}).get("arguments", {}).get("alphabet")
     with suppress(InputError):
