@@ -25,11 +25,11 @@ def complement_table(alphabet: Alphabet) -> bytes:
     thymine = "T" if "T" in alphabet.letters else "U"
     table = bytearray([PADDING]) * 256
     for letter in alphabet.letters:
-        other = _COMPLEMENT.get("T" if letter == "U" else letter)
-        if other is None or not set(alphabet.letters) <= set("ACGTURYSWKMBDHVN"):
+        other = _COMPLEMENT.get("T" if letter == "U" else letter, "")
+        partner = thymine if other == "T" else other
+        if not partner or partner not in alphabet.letters:
             raise InputError(f"both strands: expected DNA or RNA, found {alphabet.name}, which has no second strand")
-        code = alphabet.codes[ord(letter)]
-        table[code] = alphabet.codes[ord(thymine if other == "T" else other)]
+        table[alphabet.codes[ord(letter)]] = alphabet.codes[ord(partner)]
     return bytes(table)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nwa_lightning.errors import InputError
-from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, RNA
+from nwa_lightning.sequences.alphabet import ALPHABETS, DNA, RNA, as_alphabet
 from nwa_lightning.sequences.collection import Sequences
 from nwa_lightning.sequences.strands import reverse_complement, with_other_strands
 
@@ -43,6 +43,18 @@ def test_the_other_strand(alphabet, one, two):
     assert found.to_strings(alphabet) == two
     assert found.names == given_reads.names
     assert reverse_complement(found, alphabet).to_strings(alphabet) == one
+
+
+@pytest.mark.parametrize("letters", ["ACG", "AC", "ACGTX", "ACGTUR"])
+def test_letters_without_a_complement_have_one_strand(letters):
+    own = as_alphabet(letters)
+    with pytest.raises(InputError, match=f"both strands: expected DNA or RNA, found {letters}"):
+        reverse_complement(Sequences.from_strings(["ACC"], own), own)
+
+
+def test_letters_of_ones_own_in_any_order():
+    own = as_alphabet("TGCAN")
+    assert reverse_complement(Sequences.from_strings(["AACGN"], own), own).to_strings(own) == ["NCGTT"]
 
 
 def test_proteins_have_one_strand():
