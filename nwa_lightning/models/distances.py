@@ -179,6 +179,9 @@ def as_distance(given: Any, name: str = "distance") -> EmbeddingDistance:
 def warn_of_unrelated(distance: EmbeddingDistance, true: Tensor, target: TargetName = "edits") -> None:
     """Warn about a sphere that is too small for unrelated sequences.
 
+    If they form groups of near copies, such as the reads of a storage strand, a small sphere has less error: then, also a pair
+    that is much nearer than the others may be among the first ones, and there is no warning.
+
     Args:
         distance: The distance of a model, before training.
         true: ``(P,)`` distances of the first pairs.
@@ -188,12 +191,12 @@ def warn_of_unrelated(distance: EmbeddingDistance, true: Tensor, target: TargetN
         return
     some = true[:10_000].float()  # quantile takes at most 16 million values
     low, middle, high = some.quantile(some.new_tensor([0.25, 0.5, 0.75]))
-    if distance.radius < 0.9 and high - low < 0.1 * middle:
+    if distance.radius < 0.9 and high - low < 0.1 * middle and some.min() > middle / 2:
         form = ".2f" if target == "identity" else ".0f"
         rank_zero_warn(
             f"Half of the first {PLURALS[target]} are {low:{form}} to {high:{form}}, so the sequences look unrelated. "
-            f"With a radius of {distance.radius:.2f} the error may be larger than that of a constant prediction; set "
-            f"the radius to 0.98 (--model.distance.radius 0.98)."
+            f"With a radius of {distance.radius:.2f} the error may be larger than that of a constant prediction. Unless they "
+            f"are groups of near copies, set the radius to 0.98 (--model.distance.radius 0.98)."
         )
 
 

@@ -384,3 +384,5 @@ def test_sequences_that_have_nothing_in_common_want_a_large_sphere(batch, edits,
     model.on_train_batch_start(batch, 1)
     with pytest.warns(UserWarning, match=r"distances are 8\d to 8\d, .* 0.98") if warned else nullcontext():
         model.on_train_batch_start(batch, 0)
+    batch.distance[0] = 9  # a near copy: then a large sphere has a larger error
+    model.on_train_batch_start(batch, 0)
