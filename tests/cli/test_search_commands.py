@@ -340,7 +340,10 @@ MESSAGES = [
     ),
     (["embed", "known.fasta", "--out=o", "--trainer.strategy=x"], "--trainer: You selected an invalid strategy name"),
     (["embed", "known.fasta", "--out=o", "--trainer.precision=x"], "--trainer: Precision 'x' is invalid"),
-    (["embed", "known.fasta", "--out=o", "--alphabet=x"], "alphabet: expected one of dna, rna, iupac, protein, or two or more"),
+    (
+        ["embed", "known.fasta", "--out=o", "--alphabet=x"],
+        "alphabet: expected one of dna, rna, iupac, protein, or two or more",
+    ),
     (["index", "none"], "none: expected a folder of `nwa embed`, found no manifest.json in it"),
     (["index", "dir", "--kind=hnsw"], "--kind: invalid choice: 'hnsw'"),
     (["index", "dir", "--delete=none.txt"], "none.txt: expected names of reads, one on each line, found"),
