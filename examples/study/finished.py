@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 
@@ -39,6 +41,55 @@ def grouped(cells: list[dict[str, str]], *names: str) -> dict[tuple[str, ...], l
     for cell in cells:
         groups.setdefault(tuple(cell[name] for name in names), []).append(cell)
     return groups
+
+
+def spread(group: list[dict[str, str]], name: str) -> str:
+    """Mean and standard deviation of a column; empty if a set has no such number, such as an error of pairs it has not."""
+    values = [float(cell[name]) for cell in group if cell[name]]
+    if not values or not all(map(isfinite, values)):
+        return ""
+    return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+
+
+def table(cells: list[dict[str, str]], keys: Mapping[str, str], shown: Mapping[str, str]) -> str:
+    """Markdown: for each group of cells, its seeds, mean steps, and mean and standard deviation of some columns.
+
+    Args:
+        cells: Finished cells, with a column ``steps``.
+        keys: Columns that tell groups apart, and their titles.
+        shown: Columns of numbers, and their titles.
+    """
+    numbers = ("---:",) * (2 + len(shown))
+    sides = ["---:" if name in ("budget", "train_size") else "---" for name in keys]
+    rows = [(*keys.values(), "seeds", "steps", *shown.values()), (*sides, *numbers)]
+    for key, group in grouped(cells, *keys).items():
+        steps = fmean(int(cell["steps"]) for cell in group)
+        rows.append((*key, str(len(group)), f"{steps:,.0f}", *(spread(group, name) for name in shown)))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def finish_cells(
+    options: argparse.Namespace,
+    columns: Sequence[str],
+    about: Callable[[str, int], dict[str, Any]],
+    run: Callable[[str, int], dict[str, Any]],
+) -> None:
+    """Compute every cell that is not finished, write it, and print it without its first columns.
+
+    Args:
+        options: Of ``study_parser``.
+        columns: Columns of the file.
+        about: Key of a cell, from its row and seed.
+        run: All other columns, from the same.
+    """
+    for seed in options.seeds:
+        for row in options.rows:
+            key = about(row, seed)
+            if find_cell(read_cells(options.out), key):
+                continue
+            cell = key | run(row, seed)
+            add_cell(options.out, columns, cell)
+            print(" ".join(f"{name}={cell[name]}" for name in columns if name not in ("data", "machine")), flush=True)
 
 
 def study_parser(description: str | None, *, rows: Sequence[str], seconds: float, out: Path) -> argparse.ArgumentParser:

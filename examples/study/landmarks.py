@@ -34,14 +34,12 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any, Final
 
 import torch
 from baselines import fitted_mds, fitting_batches
-from finished import add_cell, find_cell, grouped, read_cells, study_parser
+from finished import add_cell, find_cell, read_cells, study_parser, table
 from lightning.pytorch import Callback, Trainer
 from prefixes import WithPrefixes
 
@@ -72,6 +70,21 @@ METRICS: Final = ("rmse", "rmse_homologous", "r2", "spearman")
 COLUMNS: Final = (
     "data", "train_size", "row", "budget", "seed", "steps", "seconds", "val_rmse", *METRICS, "unseen_rmse", "machine",
 )  # fmt: skip
+#: Columns of the table, and their titles.
+KEYS: Final = {"data": "data", "train_size": "train", "budget": "s", "row": "row"}
+SHOWN: Final = {
+    "val_rmse": "validation RMSE %", "rmse": "test RMSE %", "rmse_homologous": "at ED <= 40", "unseen_rmse": "unseen RMSE %",
+}  # fmt: skip
+#: What a run leaves out: folders for logs and checkpoints, and what it prints.
+QUIET: Final = {
+    "trainer.logger": "false",
+    "trainer.enable_model_summary": "false",
+    "trainer.enable_progress_bar": "false",
+    "trainer.limit_val_batches": 0,
+    "checkpoint.save_top_k": 0,
+    "checkpoint.save_last": "false",
+    "checkpoint.monitor": "null",
+}
 #: Reads of the other file that are tested.
 UNSEEN: Final = 1500
 
@@ -133,21 +146,12 @@ def in_both_strands(options: list[str]) -> list[str]:
 
 def build(row: str, options: argparse.Namespace, seed: int, steps: int, *more: str) -> NWACLI:
     """The model, data and trainer of ``nwa fit``, with more options of it, without folders for logs and checkpoints."""
-    quiet = {
-        "trainer.logger": "false",
-        "trainer.enable_model_summary": "false",
-        "trainer.enable_progress_bar": "false",
-        "trainer.limit_val_batches": 0,
-        "checkpoint.save_top_k": 0,
-        "checkpoint.save_last": "false",
-        "checkpoint.monitor": "null",
-    }
     settings = {
         "seed_everything": seed,
         "data.data": options.data,
         "data.seed": seed,
         "trainer.max_steps": steps,
-        **quiet,
+        **QUIET,
     }
     if options.train_size:
         settings["data.train_size"] = options.train_size
@@ -215,27 +219,6 @@ def baseline(row: str, data: NWADataModule, seed: int) -> Any:
     return fitted.fit(fitting_batches(data))
 
 
-def table(cells: list[dict[str, str]]) -> str:
-    """Markdown: mean and standard deviation over the seeds."""
-    lines = [
-        "| data | train | s | row | seeds | steps | validation RMSE % | test RMSE % | at ED <= 40 | unseen RMSE % |"
-    ]
-    lines += ["| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
-    for (data, size, budget, row), group in grouped(cells, "data", "train_size", "budget", "row").items():
-        shown = [spread(group, name) for name in ("val_rmse", "rmse", "rmse_homologous", "unseen_rmse")]
-        steps = fmean(int(cell["steps"]) for cell in group)
-        lines.append(f"| {data} | {size} | {budget} | {row} | {len(group)} | {steps:,.0f} | {' | '.join(shown)} |")
-    return "\n".join(lines)
-
-
-def spread(group: list[dict[str, str]], name: str) -> str:
-    """Mean and standard deviation of a column; empty if a set has no such number, such as an error of pairs it has not."""
-    values = [float(cell[name]) for cell in group if cell[name]]
-    if not values or not all(map(isfinite, values)):
-        return ""
-    return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
-
-
 def machine() -> str:
     """Name of the processor, from the system."""
     info = Path("/proc/cpuinfo")
@@ -252,7 +235,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep a checkpoint of each cell")
     options = parser.parse_args()
     if options.table:
-        print(table(read_cells(options.out)))
+        print(table(read_cells(options.out), KEYS, SHOWN))
         return
     torch.set_num_threads(1)
     unseen: list[PairBatch] = []

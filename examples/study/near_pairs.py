@@ -30,8 +30,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 from baselines import fitting_batches
-from finished import add_cell, find_cell, grouped, read_cells, study_parser
-from landmarks import Clock, machine, spread
+from finished import add_cell, find_cell, grouped, read_cells, spread, study_parser
+from landmarks import QUIET, Clock, machine
 from numpy.typing import NDArray
 
 from nwa_lightning import EditDistanceModel, NWADataModule, Sequences
@@ -89,13 +89,7 @@ def build(row: str, source: str, seed: int, steps: int) -> NWACLI:
         "data.seed": seed,
         **{f"data.{name}": value for name, value in split_of(source).items()},
         "trainer.max_steps": steps,
-        "trainer.logger": "false",
-        "trainer.enable_model_summary": "false",
-        "trainer.enable_progress_bar": "false",
-        "trainer.limit_val_batches": 0,
-        "checkpoint.save_top_k": 0,
-        "checkpoint.save_last": "false",
-        "checkpoint.monitor": "null",
+        **QUIET,
     }
     # The config comes first: later options override it.
     return NWACLI(options_of(row) + [f"--{name}={value}" for name, value in settings.items()], run=False)

@@ -23,14 +23,13 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
 import torch
 from baselines import best_kmers, fitting_batches
-from finished import add_cell, find_cell, grouped, read_cells, study_parser
-from landmarks import ENCODERS, machine, spread, train_cell
+from finished import finish_cells, read_cells, study_parser, table
+from landmarks import ENCODERS, machine, train_cell
 
 from nwa_lightning import NWADataModule, Scoring
 from nwa_lightning.models.baselines import ConstantBaseline
@@ -42,6 +41,9 @@ RESULTS: Final = Path(__file__).parents[1] / "results" / "protein.csv"
 ENCODERS |= {"pooled": ["--model.encoder=PooledCNN"]}
 ROWS: Final = ("constant", "kmer1", "kmer2", "pooled", "pooled+nwa+s5", "pooled+l128", "counts+k2", "counts+k2+l128")
 METRICS: Final = ("val_rmse", "rmse", "rmse_score", "spearman")
+#: Columns of the table, and their titles.
+KEYS: Final = {"data": "data", "budget": "s", "row": "row"}
+SHOWN: Final = {"rmse": "RMSE %", "rmse_score": "in units of the score", "spearman": "Spearman"}
 COLUMNS: Final = ("data", "row", "budget", "seed", "steps", "seconds", *METRICS, "machine")
 #: Percent of the residues of proteins.
 FREQUENCIES: Final = {
@@ -55,11 +57,6 @@ SETTINGS: Final[dict[str, Any]] = {
     "gap": -11,
     "gap_extend": -1,
     "on_invalid": "drop",
-}
-#: Of simulated families, and of a file.
-SPLITS: Final[dict[bool, dict[str, Any]]] = {
-    True: {"split_by": "family"},
-    False: {"split_by": "clusters", "split_identity": 0.7},
 }
 
 
@@ -89,7 +86,7 @@ def write_families(path: Path, families: int, members: int) -> None:
 
 def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train and test one cell."""
-    settings = SETTINGS | SPLITS[options.simulated]
+    settings = SETTINGS | options.split
     if row.startswith(("constant", "kmer")):
         data = NWADataModule(str(options.data), seed=seed, nwa_batch_size=0, **settings)
         start = time.process_time()
@@ -117,20 +114,6 @@ def target_of(data: NWADataModule) -> dict[str, Any]:
     return {"target": data.target, "scale": data.target_scale / data.max_length}
 
 
-def table(cells: list[dict[str, str]]) -> str:
-    """Markdown: mean and standard deviation over the seeds."""
-    lines = [
-        "| data | s | row | seeds | steps | RMSE % | in units of the score | Spearman |",
-        "| --- | ---: | --- |" + " ---: |" * 5,
-    ]
-    for (data, budget, row), group in grouped(cells, "data", "budget", "row").items():
-        shown = " | ".join(spread(group, name) for name in ("rmse", "rmse_score", "spearman"))
-        lines.append(
-            f"| {data} | {budget} | {row} | {len(group)} | {fmean(int(cell['steps']) for cell in group):,.0f} | {shown} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = study_parser(__doc__, rows=ROWS, seconds=40, out=RESULTS)
     parser.add_argument("--data", type=Path, help="a file of proteins, instead of simulated families")
@@ -138,25 +121,26 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=15)
     options = parser.parse_args()
     if options.table:
-        print(table(read_cells(options.out)))
+        print(table(read_cells(options.out), KEYS, SHOWN))
         return
     torch.set_num_threads(1)
     options.train_size = None
-    options.simulated = options.data is None
-    name = f"families:{options.families}x{options.members}" if options.simulated else options.data.name
+    simulated = options.data is None
+    name = f"families:{options.families}x{options.members}" if simulated else options.data.name
+    options.split = {"split_by": "family"} if simulated else {"split_by": "clusters", "split_identity": 0.7}
     with tempfile.TemporaryDirectory() as folder:
-        if options.simulated:
+        if simulated:
             options.data = Path(folder) / "proteins.fasta"
             write_families(options.data, options.families, options.members)
-        for seed in options.seeds:
-            for row in options.rows:
-                budget = "" if row.startswith(("constant", "kmer")) else f"{options.seconds:g}"
-                about = {"data": name, "row": row, "budget": budget, "seed": seed}
-                if find_cell(read_cells(options.out), about):
-                    continue
-                cell = about | run_cell(row, options, seed) | {"machine": machine()}
-                add_cell(options.out, COLUMNS, cell)
-                print(" ".join(f"{name}={cell[name]}" for name in ("row", "seed", "steps", *METRICS)), flush=True)
+
+        def about(row: str, seed: int) -> dict[str, Any]:
+            budget = "" if row.startswith(("constant", "kmer")) else f"{options.seconds:g}"
+            return {"data": name, "row": row, "budget": budget, "seed": seed}
+
+        def run(row: str, seed: int) -> dict[str, Any]:
+            return run_cell(row, options, seed) | {"machine": machine()}
+
+        finish_cells(options, COLUMNS, about, run)
 
 
 if __name__ == "__main__":

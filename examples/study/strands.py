@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
 import torch
 from baselines import fitting_batches
-from finished import add_cell, find_cell, grouped, read_cells, study_parser
-from landmarks import machine, spread, train_cell
+from finished import finish_cells, read_cells, study_parser, table
+from landmarks import machine, train_cell
 
 from nwa_lightning import NWADataModule
 from nwa_lightning.models.baselines import ConstantBaseline
@@ -28,6 +27,9 @@ from nwa_lightning.sequences.strands import reverse_complement
 RESULTS: Final = Path(__file__).parents[1] / "results" / "strands.csv"
 ROWS: Final = ("constant", "residual", "alone+l128", "counts+k4+both", "residual+both", "alone+l128+both")
 METRICS: Final = ("val_rmse", "rmse", "rmse_homologous", "spearman")
+#: Columns of the table, and their titles.
+KEYS: Final = {"budget": "s", "row": "row"}
+SHOWN: Final = {"rmse": "RMSE %", "rmse_homologous": "at ED <= 40", "spearman": "Spearman"}
 COLUMNS: Final = ("row", "budget", "seed", "steps", "seconds", *METRICS, "machine")
 
 
@@ -54,35 +56,25 @@ def run_cell(row: str, options: argparse.Namespace, seed: int) -> dict[str, Any]
     return {"steps": steps, "seconds": round(seconds, 1)} | {name: round(found[name], 4) for name in METRICS}
 
 
-def table(cells: list[dict[str, str]]) -> str:
-    """Markdown: mean and standard deviation over the seeds."""
-    lines = ["| s | row | seeds | steps | RMSE % | at ED <= 40 | Spearman |", "| ---: | --- |" + " ---: |" * 5]
-    for (budget, row), group in grouped(cells, "budget", "row").items():
-        shown = " | ".join(spread(group, name) for name in ("rmse", "rmse_homologous", "spearman"))
-        steps = fmean(int(cell["steps"]) for cell in group)
-        lines.append(f"| {budget} | {row} | {len(group)} | {steps:,.0f} | {shown} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = study_parser(__doc__, rows=ROWS, seconds=60, out=RESULTS)
     options = parser.parse_args()
     if options.table:
-        print(table(read_cells(options.out)))
+        print(table(read_cells(options.out), KEYS, SHOWN))
         return
     torch.set_num_threads(1)
     options.train_size = None
     with tempfile.TemporaryDirectory() as folder:
         options.data = Path(folder) / "either.txt"
         options.longest = write_either(options.data)
-        for seed in options.seeds:
-            for row in options.rows:
-                about = {"row": row, "budget": "" if row == "constant" else f"{options.seconds:g}", "seed": seed}
-                if find_cell(read_cells(options.out), about):
-                    continue
-                cell = about | run_cell(row, options, seed) | {"machine": machine()}
-                add_cell(options.out, COLUMNS, cell)
-                print(" ".join(f"{name}={cell[name]}" for name in ("row", "seed", "steps", *METRICS)), flush=True)
+
+        def about(row: str, seed: int) -> dict[str, Any]:
+            return {"row": row, "budget": "" if row == "constant" else f"{options.seconds:g}", "seed": seed}
+
+        def run(row: str, seed: int) -> dict[str, Any]:
+            return run_cell(row, options, seed) | {"machine": machine()}
+
+        finish_cells(options, COLUMNS, about, run)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 from baselines import best_kmers, fitted_mds, fitting_batches
-from finished import add_cell, find_cell, grouped, read_cells, study_parser
-from landmarks import ENCODERS, Clock, machine, spread, train_cell
+from finished import finish_cells, read_cells, study_parser, table
+from landmarks import ENCODERS, Clock, machine, train_cell
 from lightning.pytorch import LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
@@ -56,6 +56,15 @@ NEAR: Final = 150
 #: Test genes whose nearest training gene is looked for.
 QUERIES: Final = 1500
 METRICS: Final = ("val_rmse", "rmse", "rmse_homologous", "spearman", "nearest", "within10")
+#: Columns of the table, and their titles.
+KEYS: Final = {"data": "data", "budget": "s", "row": "row"}
+SHOWN: Final = {
+    "rmse": "test RMSE %",
+    "rmse_homologous": f"at ED <= {NEAR}",
+    "spearman": "Spearman",
+    "nearest": "nearest %",
+    "within10": "within10 %",
+}
 COLUMNS: Final = ("data", "row", "budget", "seed", "threads", "steps", "seconds", *METRICS, "machine")
 ROWS: Final = ("constant", "kmer4", "kmer5", "kmer6", "mds", "asmac+m300", "alone+l128", "pooled", "pooled+l128")
 
@@ -143,19 +152,6 @@ def true_nearest(test: Sequences, train: Sequences, cache: Path) -> NDArray[np.i
     return found
 
 
-def table(cells: list[dict[str, str]]) -> str:
-    """Markdown: mean and standard deviation over the seeds."""
-    names = {"rmse": "test RMSE %", "rmse_homologous": f"at ED <= {NEAR}", "spearman": "Spearman"}
-    shown = ("rmse", "rmse_homologous", "spearman", "nearest", "within10")
-    lines = ["| data | s | row | seeds | steps | " + " | ".join(names.get(name, f"{name} %") for name in shown) + " |"]
-    lines.append("| --- | ---: | --- | ---: | ---: |" + " ---: |" * len(shown))
-    for (data, budget, row), group in grouped(cells, "data", "budget", "row").items():
-        steps = sum(int(cell["steps"]) for cell in group) / len(group)
-        values = " | ".join(spread(group, name) for name in shown)
-        lines.append(f"| {data} | {budget} | {row} | {len(group)} | {steps:,.0f} | {values} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = study_parser(__doc__, rows=ROWS, seconds=1200, out=RESULTS)
     parser.add_argument("--data", type=Path, default=Path("genes.fasta"), help="see greengenes.py --genes")
@@ -166,20 +162,19 @@ def main() -> None:
     )
     options = parser.parse_args()
     if options.table:
-        print(table(read_cells(options.out)))
+        print(table(read_cells(options.out), KEYS, SHOWN))
         return
     torch.set_num_threads(options.threads)
     options.train_size = None
-    for seed in options.seeds:
-        for row in options.rows:
-            budget = "" if row.startswith(("constant", "kmer", "mds")) else f"{options.seconds:g}"
-            about = {"data": options.data.name, "row": row, "budget": budget, "seed": seed, "threads": options.threads}
-            if find_cell(read_cells(options.out), about):
-                continue
-            cell = about | run_cell(row, options, seed) | {"machine": machine()}
-            add_cell(options.out, COLUMNS, cell)
-            shown = " ".join(f"{name}={cell[name]}" for name in METRICS)
-            print(f"{row} seed {seed}: {shown} ({cell['steps']} steps in {cell['seconds']} s)", flush=True)
+
+    def about(row: str, seed: int) -> dict[str, Any]:
+        budget = "" if row.startswith(("constant", "kmer", "mds")) else f"{options.seconds:g}"
+        return {"data": options.data.name, "row": row, "budget": budget, "seed": seed, "threads": options.threads}
+
+    def run(row: str, seed: int) -> dict[str, Any]:
+        return run_cell(row, options, seed) | {"machine": machine()}
+
+    finish_cells(options, COLUMNS, about, run)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from nwa_lightning.sequences.packed import Packed
 _COMPLEMENT: Final = dict(zip("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN", strict=True))
 
 
+@cache  # every batch of both strands asks for it
 def complement_table(alphabet: Alphabet) -> bytes:
     """For ``bytes.translate``: the code of the complement of every code.
 

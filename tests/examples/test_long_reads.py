@@ -26,85 +26,63 @@ def genes(tmp_path):
     return path
 
 
-def test_whole_genes(genes, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(EXAMPLES / "study")
-    study = importlib.import_module("whole_genes")
-    short_clock(monkeypatch)
-    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)  # it would last for other tests
-    out = tmp_path / "cells.csv"
+@pytest.fixture
+def finished(tmp_path, monkeypatch, capsys):
+    """Run rows of a study with options; gives the study and its cells, which its table shows."""
+
+    def run(name, rows, *options):
+        monkeypatch.syspath_prepend(EXAMPLES / "study")
+        study = importlib.import_module(name)
+        monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)  # it would last for other tests
+        short_clock(monkeypatch)
+        out = tmp_path / "cells.csv"
+        given = ["--seeds", "0", *options, "--rows", *rows, "--out", str(out)]
+        monkeypatch.setattr("sys.argv", [f"{name}.py", *given])
+        study.main()
+        cells = study.read_cells(out)
+        assert [cell["row"] for cell in cells] == rows
+        monkeypatch.setattr("sys.argv", [f"{name}.py", "--table", "--out", str(out)])
+        capsys.readouterr()
+        study.main()
+        assert capsys.readouterr().out.count("\n") == 2 + len(rows)
+        monkeypatch.setattr("sys.argv", [f"{name}.py", *given])
+        return study, cells, out
+
+    return run
+
+
+def test_whole_genes(genes, tmp_path, finished):
     rows = ["constant", "kmer3", "mds+l8", "alone+l8+near", "pooled+nwa+s20"]
-    common = ["whole_genes.py", "--data", str(genes), "--seconds", "0.3", "--seeds", "0", "--threads", "1"]
-    monkeypatch.setattr("sys.argv", [*common, "--rows", *rows, "--out", str(out), "--cache", str(tmp_path / "cache")])
-    study.main()
-    cells = study.read_cells(out)
-    assert [cell["row"] for cell in cells] == rows
+    options = ["--data", str(genes), "--seconds", "0.3", "--threads", "1", "--cache", str(tmp_path / "cache")]
+    study, cells, out = finished("whole_genes", rows, *options)
     assert all(float(cell["rmse"]) > 0 for cell in cells)
     assert all(0 <= float(cell["nearest"]) <= float(cell["within10"]) <= 100 for cell in cells[1:])
     study.main()  # finished cells are not computed again
     assert study.read_cells(out) == cells
-    assert study.table(cells).count("\n") == 1 + len(rows)
 
 
-def test_protein_families(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES / "study")
-    study = importlib.import_module("protein")
-    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
-    short_clock(monkeypatch)
-    out = tmp_path / "cells.csv"
+def test_protein_families(finished):
     rows = ["constant", "kmer1", "pooled", "pooled+nwa+s20"]
-    sizes = ["--families", "30", "--members", "4", "--seconds", "0.3", "--seeds", "0"]
-    monkeypatch.setattr("sys.argv", ["protein.py", *sizes, "--rows", *rows, "--out", str(out)])
-    study.main()
-    cells = study.read_cells(out)
-    assert [cell["row"] for cell in cells] == rows
+    _, cells, _ = finished("protein", rows, "--families", "30", "--members", "4", "--seconds", "0.3")
     assert all(float(cell["rmse_score"]) > float(cell["rmse"]) / 100 > 0 for cell in cells)
-    assert study.table(cells).count("\n") == 1 + len(rows)
 
 
-def test_proteins_of_a_file(proteins, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES / "study")
-    study = importlib.import_module("protein")
-    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
-    out = tmp_path / "cells.csv"
-    monkeypatch.setattr(
-        "sys.argv", ["protein.py", "--data", str(proteins), "--rows", "kmer1", "--seeds", "0", "--out", str(out)]
-    )
-    study.main()
-    assert [(cell["data"], cell["row"]) for cell in study.read_cells(out)] == [(proteins.name, "kmer1")]
+def test_proteins_of_a_file(proteins, finished):
+    _, cells, _ = finished("protein", ["kmer1"], "--data", str(proteins))
+    assert [(cell["data"], cell["row"]) for cell in cells] == [(proteins.name, "kmer1")]
 
 
-def test_near_pairs_of_storage_strands(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES / "study")
-    study = importlib.import_module("near_pairs")
-    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
-    short_clock(monkeypatch)
-    out = tmp_path / "cells.csv"
+def test_near_pairs_of_storage_strands(finished):
     rows = ["constant", "pooled+v+r0.98", "pooled+n0.25+r0.98"]
-    options = ["--data", "storage:300", "--seconds", "0.3", "--seeds", "0", "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["near_pairs.py", "--rows", *rows, *options])
-    study.main()
-    cells = study.read_cells(out)
-    assert [cell["row"] for cell in cells] == rows
+    _, cells, _ = finished("near_pairs", rows, "--data", "storage:300", "--seconds", "0.3")
     assert cells[1]["steps"] == cells[2]["steps"]
     assert all(float(cell["rmse_near"]) > 0 for cell in cells)
     assert [cell["nearest_1"] == "" for cell in cells] == [True, False, False]
-    assert study.table(cells).count("\n") == 1 + len(rows)
 
 
-def test_strands(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES / "study")
-    study = importlib.import_module("strands")
-    monkeypatch.setattr(study.torch, "set_num_threads", lambda _: None)
-    short_clock(monkeypatch)
-    out = tmp_path / "cells.csv"
-    rows = ["constant", "linear", "linear+both"]
-    options = ["--seconds", "0.5", "--seeds", "0", "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["strands.py", "--rows", *rows, *options])
-    study.main()
-    cells = study.read_cells(out)
-    assert [cell["row"] for cell in cells] == rows
+def test_strands(finished):
+    _, cells, _ = finished("strands", ["constant", "linear", "linear+both"], "--seconds", "0.5")
     assert all(float(cell["rmse"]) > 0 for cell in cells)
-    assert study.table(cells).count("\n") == 1 + len(rows)
 
 
 def test_the_step_of_long_reads(monkeypatch):
